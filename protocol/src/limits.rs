@@ -1,0 +1,18 @@
+//! Every bound of the wire, in one place.
+
+use std::time::Duration;
+
+/// Bytes of one line, with its newline.
+pub const LINE_BYTES: usize = 4096;
+/// Bytes of a domain or target name.
+pub const NAME_BYTES: usize = 1024;
+/// Bytes of the `detail` text of a reply.
+pub const DETAIL_BYTES: usize = 400;
+/// The shortest time a client may give the host.
+pub const TIMEOUT_MIN: Duration = Duration::from_millis(100);
+/// The longest time a client may give the host.
+pub const TIMEOUT_MAX: Duration = Duration::from_secs(3600);
+/// What the host assumes when the client does not say how long it waits.
+pub const TIMEOUT_DEFAULT: Duration = Duration::from_secs(55);
+/// The longest delay before an order is accepted.
+pub const DELAY_MAX: Duration = Duration::from_secs(600);

@@ -1,0 +1,1 @@
+//! Hook notes: what the libvirt hook tells the host agent.

@@ -1,0 +1,222 @@
+//! Replies as JSON objects, both ways.
+//!
+//! In:  a [`Reply`], or the JSON of a line. Out: the other one.
+//!
+//! Invariant: an object that is not exactly one kind of reply is none; a verdict `done`/`off` without evidence for a
+//! power request is still decoded here and disbelieved by the client.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use crate::limits::{DETAIL_BYTES, LINE_BYTES};
+use crate::line::{LineError, encode_line};
+use crate::reply::{
+    Body, Evidence, GuestIdentity, Hello, Item, Phase, PowerState, Reason, Reply, Ruling, Verdict,
+};
+use crate::words::RequestId;
+
+/// A reply that cannot be understood.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("not a reply of this protocol: {0}")]
+pub struct ReplyError(String);
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum RulingWord {
+    Done,
+    Refused,
+    Failed,
+}
+
+#[derive(Default, Serialize, Deserialize)]
+#[serde(default)]
+struct Wire {
+    id: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    progress: Option<Phase>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    elapsed_ms: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    verdict: Option<RulingWord>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    state: Option<PowerState>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<Reason>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    detail: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    evidence: Option<Evidence>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    uuid: Option<Uuid>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    took_ms: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    simulated: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    items: Option<Vec<Item>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    more: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    guest: Option<GuestIdentity>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    server: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    protocol: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    nonce: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    ops: Option<Vec<String>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    line_bytes: Option<usize>,
+}
+
+impl From<&Reply> for Wire {
+    fn from(reply: &Reply) -> Self {
+        let wire = Self { id: reply.id.to_string(), ..Self::default() };
+        match reply.body.clone() {
+            Body::Progress(phase, elapsed) => {
+                Self { progress: Some(phase), elapsed_ms: Some(millis(elapsed)), ..wire }
+            }
+            Body::Verdict(verdict) => wire.verdict(verdict),
+            Body::Items(items, more) => Self {
+                items: Some(items),
+                more: Some(more),
+                verdict: (!more).then_some(RulingWord::Done),
+                ..wire
+            },
+            Body::Whoami(guest) => Self { verdict: Some(RulingWord::Done), guest: Some(guest), ..wire },
+            Body::Hello(hello) => Self {
+                verdict: Some(RulingWord::Done),
+                server: Some(hello.server),
+                protocol: Some(hello.protocol),
+                nonce: Some(hello.nonce),
+                guest: Some(hello.guest),
+                ops: Some(hello.ops),
+                line_bytes: Some(hello.line_bytes),
+                ..wire
+            },
+        }
+    }
+}
+
+impl Wire {
+    fn verdict(self, verdict: Verdict) -> Self {
+        let (word, reason) = match verdict.ruling {
+            Ruling::Done => (RulingWord::Done, None),
+            Ruling::Refused(reason) => (RulingWord::Refused, Some(reason)),
+            Ruling::Failed(reason) => (RulingWord::Failed, Some(reason)),
+        };
+        Self {
+            verdict: Some(word),
+            reason,
+            state: verdict.state,
+            detail: verdict.detail.map(|text| shorten(&text)),
+            evidence: verdict.evidence,
+            uuid: verdict.uuid,
+            took_ms: verdict.took.map(millis),
+            simulated: verdict.simulated.then_some(true),
+            ..self
+        }
+    }
+
+    fn body(self) -> Result<Body, &'static str> {
+        if let Some(phase) = self.progress {
+            return Ok(Body::Progress(phase, Duration::from_millis(self.elapsed_ms.unwrap_or(0))));
+        }
+        if let Some(items) = self.items {
+            return Ok(Body::Items(items, self.more.ok_or("items without more")?));
+        }
+        let word = self.verdict.ok_or("neither progress nor verdict")?;
+        if let Some(server) = self.server {
+            let hello = || {
+                let (nonce, guest, ops) = (self.nonce?, self.guest?, self.ops?);
+                let (protocol, line_bytes) = (self.protocol?, self.line_bytes.unwrap_or(LINE_BYTES));
+                Some(Hello { server, protocol, nonce, guest, ops, line_bytes })
+            };
+            return hello().map(Body::Hello).ok_or("hello without nonce, guest, ops or protocol");
+        }
+        if let Some(guest) = self.guest {
+            return Ok(Body::Whoami(guest));
+        }
+        let ruling = match (word, self.reason) {
+            (RulingWord::Done, None) => Ruling::Done,
+            (RulingWord::Refused, Some(reason)) => Ruling::Refused(reason),
+            (RulingWord::Failed, Some(reason)) => Ruling::Failed(reason),
+            (RulingWord::Done, Some(_)) => return Err("done with a reason"),
+            (RulingWord::Refused | RulingWord::Failed, None) => return Err("no reason"),
+        };
+        Ok(Body::Verdict(Verdict {
+            ruling,
+            state: self.state,
+            evidence: self.evidence,
+            uuid: self.uuid,
+            took: self.took_ms.map(Duration::from_millis),
+            detail: self.detail,
+            simulated: self.simulated.unwrap_or(false),
+        }))
+    }
+}
+
+impl Serialize for Reply {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        Wire::from(self).serialize(serializer)
+    }
+}
+
+impl Reply {
+    /// The reply in a line's JSON.
+    pub fn parse(json: &[u8]) -> Result<Self, ReplyError> {
+        let wire: Wire = serde_json::from_slice(json).map_err(|e| ReplyError(e.to_string()))?;
+        let id = wire.id.parse::<RequestId>().map_err(|e| ReplyError(e.to_string()))?;
+        let body = wire.body().map_err(|e| ReplyError(e.to_owned()))?;
+        Ok(Self { id, body })
+    }
+
+    /// A whole list as lines, each within the limit.
+    pub fn list_lines(id: RequestId, items: Vec<Item>) -> Result<Vec<Vec<u8>>, LineError> {
+        let mut parts = vec![Vec::new()];
+        let mut room = LIST_ROOM;
+        for item in items {
+            let size = ITEM_BYTES + item.name.as_str().chars().map(escaped).sum::<usize>();
+            let full = size > room;
+            if full {
+                parts.push(Vec::new());
+                room = LIST_ROOM;
+            }
+            room = room.saturating_sub(size);
+            if let Some(part) = parts.last_mut() {
+                part.push(item);
+            }
+        }
+        let last = parts.len() - 1;
+        let line = |(n, items)| encode_line(&Self { id, body: Body::Items(items, n < last) });
+        parts.into_iter().enumerate().map(line).collect()
+    }
+}
+
+/// Bytes of a line that its items may fill, and of an item without its name.
+const LIST_ROOM: usize = LINE_BYTES - 128;
+const ITEM_BYTES: usize = 80;
+
+/// Bytes of a character in ASCII JSON.
+fn escaped(c: char) -> usize {
+    match c {
+        '"' | '\\' => 2,
+        c if c.is_ascii() => 1,
+        c => 6 * c.len_utf16(),
+    }
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+fn shorten(text: &str) -> String {
+    let clean = |c: char| if c.is_control() { ' ' } else { c };
+    text.char_indices()
+        .take_while(|(at, c)| at + c.len_utf8() <= DETAIL_BYTES)
+        .map(|(_, c)| clean(c))
+        .collect()
+}
