@@ -1,1 +1,7 @@
-//! The host agent.
+//! The host agent: serves each guest's own channel, decides, stops the target, proves it, answers.
+
+pub mod domain;
+pub mod hooks;
+pub mod hypervisor;
+pub mod identity;
+pub mod policy;

@@ -1,0 +1,138 @@
+//! Domains as this host knows them: who they are, what they may use, and which process they are.
+//!
+//! In:  libvirt's XML and states, `/proc`. Out: [`Domain`] and [`Instance`].
+//!
+//! Invariant: a pid alone is never identity; an [`Instance`] is a process that was held while it was known alive.
+
+use std::fmt;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use fence_vmchannel_protocol::Name;
+use serde::Serialize;
+use uuid::Uuid;
+
+/// Which process a domain runs as. Two equal ids are one run of the VM; after a restart the id is another.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
+pub struct InstanceId {
+    /// The process id of QEMU.
+    pub pid: i32,
+    /// When that process started, in clock ticks since boot (`/proc/PID/stat`, field 22).
+    pub started: u64,
+}
+
+/// The running process of a domain, held in such a way that it cannot be mistaken for a later one.
+#[async_trait]
+pub trait Process: Send + Sync + fmt::Debug {
+    /// Whether all its threads have exited. Costs one system call and never blocks.
+    fn is_gone(&self) -> bool;
+    /// Waits until [`Process::is_gone`]. Cancel safe.
+    async fn gone(&self);
+    /// Sends SIGKILL to just this process.
+    fn kill(&self) -> std::io::Result<()>;
+    /// Whether a socket's peer with this pid is this process.
+    fn is_peer(&self, pid: i32) -> bool;
+    /// What it is doing, for people: pid, state, wait channel.
+    fn describe(&self) -> String;
+}
+
+/// One run of a domain.
+#[derive(Debug, Clone)]
+pub struct Instance {
+    /// Its identity.
+    pub id: InstanceId,
+    /// Its process.
+    pub process: Arc<dyn Process>,
+}
+
+impl PartialEq for Instance {
+    fn eq(&self, other: &Self) -> bool {
+        self.id == other.id
+    }
+}
+
+/// What libvirt says of a domain; safety.md's table, not libvirt's numbers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Standing {
+    /// Running, blocked, paused, in shutdown, suspended: it runs or can go on.
+    Active,
+    /// The guest crashed; its process may live.
+    Crashed,
+    /// Shut off.
+    ShutOff,
+    /// Shut off because it moved to another host.
+    Moved,
+    /// libvirt does not say.
+    Unclear,
+}
+
+/// How a channel reaches the guest.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Port {
+    /// A virtio-serial port with our target name.
+    Virtio,
+    /// A serial port (`ttyS1` in the guest).
+    Serial,
+}
+
+/// Who listens on a channel's socket.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Mode {
+    /// The agent listens and QEMU connects.
+    Connect,
+    /// QEMU listens and the agent connects.
+    Bind,
+}
+
+/// One channel of a domain that is ours to serve.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
+pub struct ChannelSpec {
+    /// How it reaches the guest.
+    pub port: Port,
+    /// Who listens.
+    pub mode: Mode,
+    /// The socket's path on the host.
+    pub path: PathBuf,
+}
+
+/// The user and group that a domain's QEMU runs as.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
+pub struct Owner {
+    /// User id.
+    pub uid: u32,
+    /// Group id.
+    pub gid: u32,
+}
+
+/// A domain of this host.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Domain {
+    /// Its UUID: the only key.
+    pub uuid: Uuid,
+    /// Its name on this host.
+    pub name: Name,
+    /// What libvirt said of it last.
+    pub standing: Standing,
+    /// Whether its definition outlives its run.
+    pub persistent: bool,
+    /// The cluster label of its metadata.
+    pub cluster: Option<String>,
+    /// The channels that are ours.
+    pub channels: Vec<ChannelSpec>,
+    /// Who its QEMU runs as, where known.
+    pub owner: Option<Owner>,
+    /// Its running process, where there is one.
+    pub instance: Option<Instance>,
+}
+
+impl Domain {
+    /// Whether its known instance still runs.
+    #[must_use]
+    pub fn is_alive(&self) -> bool {
+        self.instance.as_ref().is_some_and(|instance| !instance.process.is_gone())
+    }
+}

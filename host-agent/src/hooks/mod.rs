@@ -1,0 +1,1 @@
+//! Hook notes: the spool, and the installed hook.

@@ -1,0 +1,82 @@
+//! What the agent needs from a hypervisor, and nothing more.
+//!
+//! In:  a [`Permit`] and its steps. Out: facts, or that nothing could be learned.
+//!
+//! Invariant: whoever changes a domain holds a [`Permit`]; no method waits without a deadline of its own.
+
+pub mod libvirt;
+pub mod simulated;
+
+use async_trait::async_trait;
+use uuid::Uuid;
+
+use crate::domain::{Domain, Instance, Standing};
+use crate::policy::Permit;
+
+/// Why a hypervisor call brought nothing.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum CallError {
+    /// There is no connection now.
+    #[error("libvirt cannot be reached: {0}")]
+    Unreachable(String),
+    /// It did not answer within its deadline; the call may still take effect.
+    #[error("libvirt did not answer within {0:?}")]
+    Deadline(std::time::Duration),
+    /// It does not know the domain.
+    #[error("libvirt does not know this domain")]
+    NoDomain,
+    /// It refused or failed.
+    #[error("libvirt: {0}")]
+    Failed(String),
+}
+
+/// What happened on the host, as far as it matters here. Only ever a reason to look again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Change {
+    /// One domain changed.
+    Domain(Uuid),
+    /// Anything may have changed: a (re)connect, or events were lost.
+    Everything,
+    /// The connection is gone.
+    Lost,
+}
+
+/// How a stopped domain can be started again; taken while it still runs.
+#[derive(Clone, PartialEq, Eq)]
+pub enum Recipe {
+    /// libvirt keeps its definition.
+    Defined,
+    /// Its definition goes with its run: this XML, with its secrets, makes it anew.
+    Transient(String),
+}
+
+/// The hypervisor of this host.
+#[async_trait]
+pub trait Hypervisor: Send + Sync {
+    /// Whether libvirt answered not long ago and the connection stands.
+    fn is_connected(&self) -> bool;
+    /// Whether no real machine stands behind it.
+    fn is_simulated(&self) -> bool;
+    /// The next change. Cancel safe; a consumer that is slow gets [`Change::Everything`].
+    async fn changed(&self) -> Change;
+    /// Every domain, asked now.
+    async fn domains(&self) -> Result<Vec<Domain>, CallError>;
+    /// One domain, asked now.
+    async fn domain(&self, uuid: Uuid) -> Result<Domain, CallError>;
+    /// The domain's process as the host's files tell it now, without libvirt. Cheap, never blocks on libvirt.
+    fn instance_now(&self, domain: &Domain) -> Option<Instance>;
+    /// Whether any process with this domain's UUID exists, by looking at all of them.
+    fn any_process_of(&self, uuid: Uuid) -> bool;
+    /// What libvirt says of the domain now.
+    async fn standing(&self, uuid: Uuid) -> Result<Standing, CallError>;
+    /// Whether the domain is being migrated away.
+    async fn is_migrating(&self, permit: &Permit) -> Result<bool, CallError>;
+    /// Aborts the domain's job (a migration).
+    async fn abort_job(&self, permit: &Permit) -> Result<(), CallError>;
+    /// How to start the domain again after it was stopped.
+    async fn recipe(&self, permit: &Permit) -> Result<Recipe, CallError>;
+    /// Stops the domain at once. Its return is no evidence, either way.
+    async fn stop(&self, permit: &Permit) -> Result<(), CallError>;
+    /// Starts the domain freshly, never from a saved state. An already running one is no error.
+    async fn start(&self, permit: &Permit, recipe: &Recipe) -> Result<(), CallError>;
+}

@@ -1,0 +1,71 @@
+//! Who asks: the only place where a [`Guest`] is made.
+//!
+//! In:  a connected socket of a domain's channel. Out: the [`Guest`] behind it, or a [`Stranger`].
+//!
+//! Invariant: the peer's pid, told by the kernel, is the pid of the domain's running instance. All QEMU processes share
+//! one uid, so neither the uid nor the path is identity, and nothing in the bytes can name the asker.
+
+use fence_vmchannel_protocol::{GuestIdentity, Name};
+use uuid::Uuid;
+
+use crate::domain::{Domain, Instance};
+use crate::hypervisor::Hypervisor;
+
+/// A guest that was recognised by its socket.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Guest {
+    uuid: Uuid,
+    name: Name,
+    cluster: Option<String>,
+    instance: Instance,
+}
+
+/// A peer that is not the domain's QEMU.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Stranger {
+    /// The domain does not run.
+    #[error("the domain does not run")]
+    NotRunning,
+    /// The domain's QEMU is another process.
+    #[error("the domain's QEMU is pid {expected}")]
+    NotQemu {
+        /// The pid that it should be.
+        expected: i32,
+    },
+}
+
+impl Guest {
+    /// The guest of this domain, if the peer's pid is that of its running instance.
+    pub fn recognise(hypervisor: &dyn Hypervisor, domain: &Domain, peer_pid: i32) -> Result<Self, Stranger> {
+        let known = domain.instance.clone().filter(|instance| !instance.process.is_gone());
+        let instance = known.or_else(|| hypervisor.instance_now(domain)).ok_or(Stranger::NotRunning)?;
+        if !instance.process.is_peer(peer_pid) {
+            return Err(Stranger::NotQemu { expected: instance.id.pid });
+        }
+        Ok(Self { uuid: domain.uuid, name: domain.name.clone(), cluster: domain.cluster.clone(), instance })
+    }
+
+    /// Its domain's UUID.
+    #[must_use]
+    pub fn uuid(&self) -> Uuid {
+        self.uuid
+    }
+
+    /// Its domain's name.
+    #[must_use]
+    pub fn name(&self) -> &Name {
+        &self.name
+    }
+
+    /// The process that it runs as.
+    #[must_use]
+    pub fn instance(&self) -> &Instance {
+        &self.instance
+    }
+
+    /// What it may be told of itself.
+    #[must_use]
+    pub fn identity(&self) -> GuestIdentity {
+        GuestIdentity { name: self.name.clone(), uuid: self.uuid, cluster: self.cluster.clone() }
+    }
+}

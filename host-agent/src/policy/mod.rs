@@ -1,0 +1,5 @@
+//! Who may do what to whom.
+
+mod permit;
+
+pub use permit::Permit;
