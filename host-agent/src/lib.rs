@@ -1,5 +1,7 @@
 //! The host agent: serves each guest's own channel, decides, stops the target, proves it, answers.
 
+pub mod config;
+pub mod control;
 pub mod domain;
 pub mod hooks;
 pub mod hypervisor;
