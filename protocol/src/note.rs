@@ -242,10 +242,7 @@ impl From<String> for Operation {
 
 impl From<Operation> for String {
     fn from(operation: Operation) -> Self {
-        match operation {
-            Operation::Other(word) => word,
-            known => known.as_str().to_owned(),
-        }
+        operation.as_str().to_owned()
     }
 }
 

@@ -1,0 +1,34 @@
+//! How long libvirt waits for the hook: 20 ms are promised.
+
+use super::program::{Hook, domain_xml};
+use std::time::Duration;
+
+const CALLS: usize = 200;
+const PROMISED: Duration = Duration::from_millis(20);
+
+fn measure(what: &str, mut call: impl FnMut() -> Duration) -> Duration {
+    let mut times: Vec<_> = (0..CALLS).map(|_| call()).collect();
+    times.sort();
+    let (p50, p99) = (times[CALLS / 2], times[CALLS * 99 / 100]);
+    println!("{what}: p50 {p50:?}, p99 {p99:?}, longest {:?}", times[CALLS - 1]);
+    p50
+}
+
+#[test]
+fn the_promised_time_is_kept_with_and_without_an_agent() {
+    let hook = Hook::new();
+    let xml = domain_xml(&hook.socket());
+
+    let nothing_to_do = measure("started", || hook.call(["web1", "started", "begin", "-"], &xml).took);
+    let no_agent = measure("prepare without an agent", || {
+        let _ = std::fs::remove_file(hook.socket());
+        hook.call(["web1", "prepare", "begin", "-"], &xml).took
+    });
+    let silent_stdin = measure("stdin that never ends", || {
+        let _ = std::fs::remove_file(hook.socket());
+        hook.call_with_open_stdin(["web1", "prepare", "begin", "-"], &xml).took
+    });
+
+    // The median only: a shared machine may stop any single call for longer.
+    assert!(nothing_to_do < PROMISED && no_agent < PROMISED && silent_stdin < PROMISED);
+}
