@@ -1,0 +1,127 @@
+//! Does the host's answer prove what the caller wants to know?
+//!
+//! In:  what was asked, what was answered. Out: a [`Finding`].
+//!
+//! Invariant: `off` and `reboot` succeed only with evidence, whatever else the host says.
+
+use fence_vmchannel_protocol::{
+    Ask, GuestIdentity, Item, Power, PowerState, Reason, Ruling, Target, Verdict,
+};
+
+use super::reason::explain;
+use super::{Exit, Finding};
+use crate::action::Action;
+use crate::listener::Answer;
+
+pub(crate) fn judge(action: Action, ask: &Ask, answer: Answer) -> Finding {
+    match (ask, answer) {
+        (Ask::List, Answer::Items(items)) => {
+            Finding::success(items.iter().map(|item| list_line(action, item)).collect())
+        }
+        (Ask::Whoami, Answer::Whoami(guest)) => Finding::success(vec![introduce(&guest)]),
+        (Ask::Hello, Answer::Hello(hello)) => Finding::success(vec![
+            format!("{}, protocol {}", hello.server, hello.protocol),
+            introduce(&hello.guest),
+            format!("it can be asked: {}", hello.ops.join(", ")),
+        ]),
+        (ask, Answer::Verdict(verdict)) => {
+            let mut finding = match verdict.ruling {
+                Ruling::Done => done(ask, &verdict),
+                Ruling::Refused(reason) => not_done("refused", reason, action, ask, &verdict),
+                Ruling::Failed(reason) => not_done("failed", reason, action, ask, &verdict),
+            };
+            if verdict.simulated {
+                finding.complaints.push("simulated: no real machine stands behind this answer".to_owned());
+            }
+            finding.verdict = Some(verdict);
+            finding
+        }
+        (_, Answer::Items(_) | Answer::Whoami(_) | Answer::Hello(_)) => {
+            Finding::failure("the host answered something that was not asked".to_owned())
+        }
+    }
+}
+
+fn done(ask: &Ask, verdict: &Verdict) -> Finding {
+    if let (Some(Target::Uuid(asked)), Some(told)) = (ask.target(), verdict.uuid)
+        && *asked != told
+    {
+        return Finding::failure(format!("the host answered about {told}, not about {asked}"));
+    }
+    match ask {
+        Ask::Power(power @ (Power::Off | Power::Reboot), target) => stopped(*power, target, verdict),
+        Ask::Power(Power::On, target) => match verdict.state {
+            Some(PowerState::On) => Finding::success(vec![format!("{target} is on")]),
+            Some(PowerState::Off) | None => {
+                Finding::failure(format!("the host did not say that {target} is on"))
+            }
+        },
+        Ask::Status(target) => match verdict.state {
+            Some(PowerState::On) => Finding::success(vec![format!("{target} is on")]),
+            Some(PowerState::Off) => {
+                Finding { exit: Exit::Off, ..Finding::success(vec![format!("{target} is off")]) }
+            }
+            None => Finding::failure(format!("the host did not say whether {target} is on or off")),
+        },
+        Ask::Monitor => Finding::success(Vec::new()),
+        Ask::Hello | Ask::Whoami | Ask::List | Ask::HostStatus | Ask::Explain(_) => {
+            Finding::failure("the host answered, but not what was asked".to_owned())
+        }
+    }
+}
+
+/// `off` and `reboot`: the one place where a target is believed to be stopped.
+fn stopped(power: Power, target: &Target, verdict: &Verdict) -> Finding {
+    let Some(evidence) = verdict.evidence else {
+        return Finding::failure(format!(
+            "the host did not say how it knows that {target} is off: not believed; see the host agent's log"
+        ));
+    };
+    let took = verdict.took.map(|took| format!(", {} ms", took.as_millis())).unwrap_or_default();
+    match (power, verdict.state) {
+        (Power::Off, Some(PowerState::Off)) => {
+            Finding::success(vec![format!("{target} is off ({evidence}{took})")])
+        }
+        (Power::Reboot, Some(PowerState::On)) => {
+            Finding::success(vec![format!("{target} was off ({evidence}{took}) and is on again")])
+        }
+        (Power::Reboot, Some(PowerState::Off) | None) => {
+            let detail = verdict.detail.as_deref().unwrap_or("the host does not say why");
+            let warning = format!("warning: {target} is off, but could not be started again: {detail}");
+            let told = vec![format!("{target} was off ({evidence}{took})")];
+            Finding { complaints: vec![warning], ..Finding::success(told) }
+        }
+        (Power::Off | Power::On, _) => Finding::failure(format!("the host did not say that {target} is off")),
+    }
+}
+
+fn not_done(word: &str, reason: Reason, action: Action, ask: &Ask, verdict: &Verdict) -> Finding {
+    let target = ask.target().map(ToString::to_string).unwrap_or_default();
+    let what = format!("{} {target}", action.word());
+    let detail =
+        verdict.detail.as_ref().map(|detail| format!(" ({})", printable(detail))).unwrap_or_default();
+    let text = explain(reason, action, &target);
+    Finding::failure(
+        format!("{} was {word}: {reason}{detail}: {text}", what.trim_end()).replace("was failed", "failed"),
+    )
+}
+
+/// `list`: `name,uuid`. `list-status`: `name,uuid,on|off|unknown`: the fields of the fence-agents family in the words
+/// that fence_virt and this protocol use for the state.
+fn list_line(action: Action, item: &Item) -> String {
+    let line = format!("{},{}", item.name, item.uuid);
+    if action != Action::ListStatus {
+        return line;
+    }
+    format!("{line},{}", item.state.map_or("unknown", PowerState::word))
+}
+
+fn introduce(guest: &GuestIdentity) -> String {
+    let cluster = guest.cluster.as_deref().unwrap_or("-");
+    format!("this guest is {} {} of cluster {}", guest.name, guest.uuid, printable(cluster))
+}
+
+/// The host is trusted, but a terminal need not be.
+fn printable(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
+}

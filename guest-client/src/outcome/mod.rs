@@ -1,0 +1,107 @@
+//! What the caller gets: an exit code and words.
+//!
+//! In:  the host's answer, or why there is none. Out: [`Outcome`].
+//!
+//! Invariant: exit code 0 or 2 has an [`Answer`] behind it that says so; everything else is 1.
+
+mod judge;
+mod reason;
+mod record;
+#[cfg(test)]
+mod tests;
+
+use std::io::{self, Write};
+use std::process::ExitCode;
+
+use fence_vmchannel_protocol::Verdict;
+
+use crate::options::Options;
+
+pub(crate) use judge::judge;
+
+/// The exit codes of a fence agent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Exit {
+    /// It was done; for `status`: the target is on.
+    Success = 0,
+    /// Anything that is not known to be done.
+    Failure = 1,
+    /// For `status`: the target is off.
+    Off = 2,
+}
+
+/// The end of the program.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Outcome {
+    /// The exit code.
+    pub exit: Exit,
+    /// The lines for standard output.
+    pub told: Vec<String>,
+    /// The lines for standard error.
+    pub complaints: Vec<String>,
+}
+
+/// What was found, before it becomes words on one of the two outputs.
+#[derive(Debug)]
+pub(crate) struct Finding {
+    exit: Exit,
+    told: Vec<String>,
+    complaints: Vec<String>,
+    verdict: Option<Verdict>,
+}
+
+impl Finding {
+    pub(crate) fn success(told: Vec<String>) -> Self {
+        Self { exit: Exit::Success, told, complaints: Vec::new(), verdict: None }
+    }
+
+    pub(crate) fn failure(complaint: String) -> Self {
+        Self { exit: Exit::Failure, told: Vec::new(), complaints: vec![complaint], verdict: None }
+    }
+}
+
+impl Outcome {
+    /// Success, with its lines.
+    #[must_use]
+    pub fn success(told: Vec<String>) -> Self {
+        Self { exit: Exit::Success, told, complaints: Vec::new() }
+    }
+
+    /// Failure, with the whole chain of its causes.
+    pub fn failure(error: &dyn std::error::Error) -> Self {
+        Self { exit: Exit::Failure, told: Vec::new(), complaints: vec![chain(error)] }
+    }
+
+    pub(crate) fn of(finding: Finding, options: &Options) -> Self {
+        let told = if options.json { vec![record::line(&finding, options)] } else { finding.told };
+        Self { exit: finding.exit, told, complaints: [options.warnings.clone(), finding.complaints].concat() }
+    }
+
+    /// Prints it. Words that cannot be written make it a failure: somebody waits for them.
+    #[must_use]
+    pub fn print(&self) -> ExitCode {
+        let write = || -> io::Result<()> {
+            let mut out = io::stdout().lock();
+            self.told.iter().try_for_each(|line| writeln!(out, "{line}"))?;
+            out.flush()
+        };
+        let written = write();
+        let mut err = io::stderr().lock();
+        for line in &self.complaints {
+            // There is nobody left to tell that standard error is closed.
+            let _written = writeln!(err, "fence_vmchannel: {line}");
+        }
+        ExitCode::from(if written.is_ok() { self.exit as u8 } else { Exit::Failure as u8 })
+    }
+}
+
+/// An error with its causes, on one line.
+pub(crate) fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text.push_str(&format!(": {error}"));
+        cause = error.source();
+    }
+    text
+}

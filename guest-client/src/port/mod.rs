@@ -1,0 +1,167 @@
+//! The guest's end of the channel.
+//!
+//! In:  a device's path, bytes to send. Out: bytes from the host, or that the host is away.
+//!
+//! Invariant: no wait here is longer than its deadline, and none of them spins.
+//!
+//! A broker that shares the port among programs would listen on a Unix socket; such a path is taken as a device.
+
+mod device;
+mod find;
+mod opening;
+mod stream;
+
+use std::os::unix::fs::FileTypeExt;
+use std::path::{Path, PathBuf};
+
+use tokio::time::{Instant, sleep, timeout_at};
+
+use crate::trace::Trace;
+use device::Device;
+pub use find::{Places, find};
+use stream::{Lost, Stream};
+
+/// Why there is no talking to the host.
+#[derive(Debug, thiserror::Error)]
+pub enum PortError {
+    /// The guest has no channel.
+    #[error(
+        "no channel found: ask the host's administrator to run \
+         `fence-vmchanneld channel add --cluster NAME THIS-VM`, then stop and start this VM \
+         (for a serial port give --device /dev/ttyS1)"
+    )]
+    NotFound,
+    /// The named device does not exist.
+    #[error("there is no {}: check --device, or leave it out to have the channel found", .device.display())]
+    Missing {
+        /// The device.
+        device: PathBuf,
+    },
+    /// The device is a file, a directory, or the like.
+    #[error("{} is no channel: it must be a virtio port, a serial port or a socket", .device.display())]
+    NotAChannel {
+        /// The device.
+        device: PathBuf,
+    },
+    /// This user may not open the device.
+    #[error("{} may not be opened: run as root, or as a member of the group that owns it", .device.display())]
+    Denied {
+        /// The device.
+        device: PathBuf,
+    },
+    /// Another program has the port open.
+    #[error("{} is in use by {holder}; end that program or wait for it, then try again", .device.display())]
+    Busy {
+        /// The device.
+        device: PathBuf,
+        /// The program, as far as it can be seen.
+        holder: String,
+    },
+    /// The host does not have its end open.
+    #[error(
+        "the host's agent is not connected to {}: ask the host's administrator to see that fence-vmchanneld runs \
+         (`fence-vmchanneld guests` shows whom it serves)",
+        .device.display()
+    )]
+    HostAway {
+        /// The device.
+        device: PathBuf,
+    },
+    /// Anything else that the kernel says.
+    #[error("cannot use {}", .device.display())]
+    Device {
+        /// The device.
+        device: PathBuf,
+        /// The kernel's word.
+        #[source]
+        source: std::io::Error,
+    },
+}
+
+/// What came of waiting for the host.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Event {
+    /// So many bytes were read.
+    Bytes(usize),
+    /// The host went away, or was away in between.
+    Away,
+    /// Nothing, until the time was over.
+    Silence,
+}
+
+/// The guest's end of the channel, opened when it is needed.
+pub(crate) struct Port {
+    device: Device,
+    stream: Option<Stream>,
+    trace: Trace,
+}
+
+impl Port {
+    pub(crate) fn new(path: PathBuf, trace: Trace) -> Self {
+        Self { device: Device::new(path), stream: None, trace }
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        self.device.path()
+    }
+
+    /// Opens the port; waits while another program has it or the host is away.
+    pub(crate) async fn connect(&mut self, deadline: Instant) -> Result<(), PortError> {
+        let path = self.path().to_owned();
+        let trace = self.trace;
+        let device = &mut self.device;
+        let stream = opening::open_when_free(&path, deadline, trace, async || device.open().await).await?;
+        self.stream = Some(stream);
+        Ok(())
+    }
+
+    /// Opens the port again after the host went away, not faster than the host can come back.
+    pub(crate) async fn reconnect(&mut self, deadline: Instant) -> Result<(), PortError> {
+        sleep(opening::HOST_LOOK).await;
+        self.connect(deadline).await
+    }
+
+    /// Sends all the bytes; [`Event::Bytes`] with their number if the port took them.
+    pub(crate) async fn send(&mut self, bytes: &[u8], until: Instant) -> Result<Event, PortError> {
+        let Some(stream) = &mut self.stream else { return Ok(Event::Away) };
+        let sent = timeout_at(until, stream.write_all(bytes)).await.map(|sent| sent.map(|()| bytes.len()));
+        self.settle(sent)
+    }
+
+    /// Waits for bytes.
+    pub(crate) async fn receive(&mut self, buffer: &mut [u8], until: Instant) -> Result<Event, PortError> {
+        let Some(stream) = &mut self.stream else { return Ok(Event::Away) };
+        let received = timeout_at(until, stream.read(buffer)).await;
+        self.settle(received)
+    }
+
+    fn settle<T>(&mut self, result: Result<Result<usize, Lost>, T>) -> Result<Event, PortError> {
+        match result {
+            Err(_) => Ok(Event::Silence),
+            Ok(Ok(count)) => Ok(Event::Bytes(count)),
+            Ok(Err(Lost::Away)) => {
+                if let Some(stream) = self.stream.take() {
+                    self.device.keep(stream);
+                }
+                Ok(Event::Away)
+            }
+            Ok(Err(Lost::Broken(source))) => {
+                self.stream = None;
+                Err(PortError::Device { device: self.path().to_owned(), source })
+            }
+        }
+    }
+}
+
+/// Whether there is a channel to use; it is not opened, since another program may be using it.
+///
+/// # Errors
+/// Why there is none.
+pub fn validate(named: Option<&Path>, places: &Places) -> Result<(), PortError> {
+    let device = find(named, places)?;
+    match std::fs::metadata(&device).map(|about| about.file_type()) {
+        Ok(kind) if kind.is_char_device() || kind.is_socket() => Ok(()),
+        Ok(_) => Err(PortError::NotAChannel { device }),
+        Err(source) => Err(PortError::Device { device, source }),
+    }
+}
