@@ -44,7 +44,7 @@ pub fn read(source: impl AsFd, until: Instant) -> Input {
 }
 
 /// Waits until something can be read from `source`, at most until `until`.
-pub(crate) fn is_readable(source: &impl AsFd, until: Instant) -> bool {
+fn is_readable(source: &impl AsFd, until: Instant) -> bool {
     let left = until.saturating_duration_since(Instant::now());
     let mut fds = [PollFd::new(source.as_fd(), PollFlags::POLLIN)];
     matches!(poll(&mut fds, whole_milliseconds(left)), Ok(1..))

@@ -24,15 +24,12 @@ use std::time::{Duration, Instant};
 
 use fence_vmchannel_protocol::note::Operation;
 
-/// How long the agent gets to put its own socket in the place of a new one.
-const AGENT: Duration = Duration::from_millis(10);
+/// How long libvirt's XML is waited for, from the program's start: libvirt is promised 20 ms.
+const INPUT: Duration = Duration::from_millis(10);
 
-/// When all waiting is over, for the XML and for the agent, from the program's start: libvirt is promised 20 ms.
-const WAITING: Duration = Duration::from_millis(13);
-
-/// When the program ends although its work has not, from its start. The work waits for nothing after
-/// [`WAITING`], so this is for a hung file system or a starved machine: there a late hook delays the
-/// start of a VM, while a missing socket would fail it.
+/// When the program ends although its work has not, from its start. Nothing but the XML is ever waited for, so
+/// this is for a hung file system or a starved machine: there a late hook delays the start of a VM, while a
+/// missing socket would fail it.
 const DEADLINE: Duration = Duration::from_millis(100);
 
 /// Where hook and agent meet: `/run/fence-vmchannel`, in tests what `FENCE_VMCHANNEL_RUNTIME_DIR` says
@@ -49,14 +46,13 @@ pub fn serve(arguments: &[OsString], xml: impl AsFd, runtime: &Path, started: In
     let _ = spool::stamp(runtime);
     let Some(call) = call::Call::from_arguments(arguments) else { return };
 
-    let input = input::read(xml, started + WAITING);
+    let input = input::read(xml, started + INPUT);
     let note = call.note(&input);
-    let _ = spool::write(runtime, &note); // before the sockets, so that the agent already comes
-
     if note.operation == Operation::Prepare && note.sub_operation == "begin" {
         let wanted = domain_xml::wanted_sockets(&input.bytes, &runtime.join("guests"));
-        let _ = placeholder::ensure(&wanted, runtime, (started + WAITING).min(Instant::now() + AGENT));
+        let _ = placeholder::ensure(&wanted, runtime);
     }
+    let _ = spool::write(runtime, &note);
 }
 
 /// Runs `work` on a thread and returns when it has ended, panicked, or [`DEADLINE`] has passed.

@@ -3,14 +3,11 @@
 use fence_vmchannel_protocol::note::Note;
 use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};
-use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify};
 use std::ffi::{OsStr, OsString};
 use std::io::Write;
 use std::os::unix::ffi::OsStringExt;
-use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
-use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
@@ -106,21 +103,6 @@ impl Hook {
         mount(Some("tmpfs"), &self.runtime, Some("tmpfs"), MsFlags::empty(), Some(options.as_str())).unwrap();
         let _ = std::fs::write(self.runtime.join("filler"), vec![0; 8192]); // as far as it goes
         run(self.program().args(["web1", "prepare", "begin", "-"]), xml.as_bytes())
-    }
-
-    /// An agent that puts its own listener at `socket` as soon as it hears a note.
-    pub(crate) fn agent_that_makes(&self, socket: PathBuf) -> JoinHandle<UnixListener> {
-        std::fs::create_dir_all(self.runtime.join("spool")).unwrap();
-        std::fs::create_dir_all(self.runtime.join("guests")).unwrap();
-        let watch = Inotify::init(InitFlags::IN_CLOEXEC).unwrap();
-        watch.add_watch(&self.runtime.join("spool"), AddWatchFlags::IN_MOVED_TO).unwrap();
-        std::thread::spawn(move || {
-            watch.read_events().unwrap();
-            let unfinished = socket.with_extension("new");
-            let listener = UnixListener::bind(&unfinished).unwrap();
-            std::fs::rename(unfinished, socket).unwrap();
-            listener
-        })
     }
 
     fn program(&self) -> Command {
