@@ -25,7 +25,8 @@ pub enum Frame {
 #[derive(Debug, Default)]
 pub struct Decoder {
     line: Vec<u8>,
-    overlong: bool,
+    /// Why the rest of the present line is dropped: it cannot become one, so only its end is awaited.
+    noise: Option<LineError>,
 }
 
 impl Decoder {
@@ -46,23 +47,24 @@ impl Decoder {
     }
 
     fn keep(&mut self, part: &[u8]) {
-        // A line that cannot become one is not kept, only its end awaited.
         let starts_wrong = self.line.is_empty() && part.first().is_some_and(|&b| b != b'f' && b != b'\r');
-        if starts_wrong || self.line.len() + part.len() >= LINE_BYTES {
-            self.overlong |= !starts_wrong;
-            self.line = b"?".to_vec();
-        } else if self.line != b"?" {
+        let too_long = self.line.len() + part.len() >= LINE_BYTES;
+        if self.noise.is_none() && starts_wrong {
+            self.noise = Some(LineError::Form);
+        } else if self.noise.is_none() && too_long {
+            self.noise = Some(LineError::TooLong);
+            self.line = Vec::new();
+        } else if self.noise.is_none() {
             self.line.extend_from_slice(part);
         }
     }
 
     fn end_line(&mut self) -> Option<Frame> {
-        let overlong = std::mem::take(&mut self.overlong);
+        if let Some(error) = self.noise.take() {
+            return Some(Frame::Noise(error));
+        }
         let line = std::mem::take(&mut self.line);
         let line = line.strip_suffix(b"\r").unwrap_or(&line);
-        if overlong {
-            return Some(Frame::Noise(LineError::TooLong));
-        }
         if line.is_empty() {
             return None; // a lone newline is how a client begins
         }

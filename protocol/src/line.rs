@@ -7,6 +7,7 @@
 
 use crc::{CRC_32_ISCSI, Crc};
 use serde::Serialize;
+use serde::de::DeserializeOwned;
 
 use crate::limits::LINE_BYTES;
 use crate::signing::{Direction, Key, KeyId, MAC_BYTES, Nonce};
@@ -117,6 +118,14 @@ fn to_ascii_json<T: Serialize>(message: &T) -> Result<Vec<u8>, LineError> {
     let mut serializer = serde_json::Serializer::with_formatter(&mut json, Ascii);
     message.serialize(&mut serializer).map_err(|_| LineError::Form)?;
     Ok(json)
+}
+
+/// What a JSON object holds. An array is refused: serde would take its elements for the keys in their order.
+pub(crate) fn from_object<T: DeserializeOwned>(json: &[u8]) -> serde_json::Result<T> {
+    if !json.trim_ascii_start().starts_with(b"{") {
+        return Err(serde::de::Error::custom("not an object"));
+    }
+    serde_json::from_slice(json)
 }
 
 struct Ascii;

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use crate::limits::{DETAIL_BYTES, LINE_BYTES};
-use crate::line::{LineError, encode_line};
+use crate::line::{LineError, encode_line, from_object};
 use crate::reply::{
     Body, Evidence, GuestIdentity, Hello, Item, Phase, PowerState, Reason, Reply, Ruling, Verdict,
 };
@@ -122,24 +122,38 @@ impl Wire {
     }
 
     fn body(self) -> Result<Body, &'static str> {
-        if let Some(phase) = self.progress {
-            return Ok(Body::Progress(phase, Duration::from_millis(self.elapsed_ms.unwrap_or(0))));
+        let of_a_target = self.state.is_some() || self.evidence.is_some() || self.reason.is_some();
+        let kinds = [self.progress.is_some(), self.items.is_some(), self.guest.is_some(), of_a_target];
+        if kinds.iter().filter(|kind| **kind).count() > 1 {
+            return Err("more than one kind of reply");
         }
-        if let Some(items) = self.items {
-            return Ok(Body::Items(items, self.more.ok_or("items without more")?));
+        match self {
+            Self { progress: Some(phase), elapsed_ms, verdict: None, .. } => {
+                Ok(Body::Progress(phase, Duration::from_millis(elapsed_ms.unwrap_or(0))))
+            }
+            Self { items: Some(items), more: Some(true), verdict: None, .. } => Ok(Body::Items(items, true)),
+            Self { items: Some(items), more: Some(false), verdict: Some(RulingWord::Done), .. } => {
+                Ok(Body::Items(items, false))
+            }
+            Self { items: Some(_), .. } => Err("items whose `more` and verdict do not agree"),
+            Self { server: Some(server), guest: Some(guest), verdict: Some(RulingWord::Done), .. } => {
+                let (nonce, ops, protocol) = (self.nonce, self.ops, self.protocol);
+                let line_bytes = self.line_bytes.unwrap_or(LINE_BYTES);
+                let hello = || {
+                    Some(Hello { server, protocol: protocol?, nonce: nonce?, guest, ops: ops?, line_bytes })
+                };
+                hello().map(Body::Hello).ok_or("hello without nonce, ops or protocol")
+            }
+            Self { server: Some(_), .. } => Err("hello without guest or verdict done"),
+            Self { guest: Some(guest), verdict: Some(RulingWord::Done), .. } => Ok(Body::Whoami(guest)),
+            Self { guest: Some(_), .. } => Err("guest without verdict done"),
+            Self { progress: Some(_), .. } => Err("progress with a verdict"),
+            Self { verdict: None, .. } => Err("neither progress nor verdict"),
+            Self { verdict: Some(word), .. } => self.ruled(word),
         }
-        let word = self.verdict.ok_or("neither progress nor verdict")?;
-        if let Some(server) = self.server {
-            let hello = || {
-                let (nonce, guest, ops) = (self.nonce?, self.guest?, self.ops?);
-                let (protocol, line_bytes) = (self.protocol?, self.line_bytes.unwrap_or(LINE_BYTES));
-                Some(Hello { server, protocol, nonce, guest, ops, line_bytes })
-            };
-            return hello().map(Body::Hello).ok_or("hello without nonce, guest, ops or protocol");
-        }
-        if let Some(guest) = self.guest {
-            return Ok(Body::Whoami(guest));
-        }
+    }
+
+    fn ruled(self, word: RulingWord) -> Result<Body, &'static str> {
         let ruling = match (word, self.reason) {
             (RulingWord::Done, None) => Ruling::Done,
             (RulingWord::Refused, Some(reason)) => Ruling::Refused(reason),
@@ -168,7 +182,7 @@ impl Serialize for Reply {
 impl Reply {
     /// The reply in a line's JSON.
     pub fn parse(json: &[u8]) -> Result<Self, ReplyError> {
-        let wire: Wire = serde_json::from_slice(json).map_err(|e| ReplyError(e.to_string()))?;
+        let wire: Wire = from_object(json).map_err(|e| ReplyError(e.to_string()))?;
         let id = wire.id.parse::<RequestId>().map_err(|e| ReplyError(e.to_string()))?;
         let body = wire.body().map_err(|e| ReplyError(e.to_owned()))?;
         Ok(Self { id, body })

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::limits::{DELAY_MAX, TIMEOUT_DEFAULT, TIMEOUT_MAX, TIMEOUT_MIN};
+use crate::line::from_object;
 use crate::words::{RequestId, Target, WordError};
 
 /// A request that changes whether a target runs.
@@ -155,7 +156,7 @@ impl Request {
     /// The request in a line's JSON.
     pub fn parse(json: &[u8]) -> Result<Self, RequestError> {
         let none = |what: String| RequestError { id: RequestId::NONE, what };
-        let object: Object = serde_json::from_slice(json).map_err(|_| none("not one JSON object".into()))?;
+        let object: Object = from_object(json).map_err(|_| none("not one JSON object".into()))?;
         let id = object.id.as_str().map(str::parse::<RequestId>);
         let id = id.unwrap_or(Err(WordError::Id)).map_err(|e| none(e.to_string()))?;
         if id == RequestId::NONE {
