@@ -1,1 +1,39 @@
-//! The harness.
+//! The lab: real libvirt, real QEMU and real guests on one machine, away from the system's own.
+//!
+//! In:  a machine with the packages of `packaging/install-build-deps`, and root.
+//! Out: a [`Lab`] (a private libvirtd in its own mount and network namespace), [`Guest`]s in it,
+//!      and our own programs running there ([`Agent`]).
+//!
+//! Invariant: nothing outside the lab is touched, and nothing of it survives its test process,
+//! however that ends.
+//!
+//! ```no_run
+//! # use fence_vmchannel_tests::{Agent, Channel, Guest, Lab, Result};
+//! # fn main() -> Result<()> {
+//! let lab = Lab::start()?;
+//! let _agent = Agent::start(&lab)?;
+//! let web1 = Guest::named("web1").in_cluster("web").with(Channel::VirtioConnect).boot(&lab)?;
+//! let web2 = Guest::named("web2").in_cluster("web").with(Channel::VirtioConnect).boot(&lab)?;
+//!
+//! let fencing = web1.run("fence_vmchannel --action off --plug web2")?;
+//!
+//! assert_eq!(fencing.exit_code, 0, "{}", fencing.output);
+//! assert!(!web2.is_running());
+//! # Ok(())
+//! # }
+//! ```
+
+pub mod error;
+pub mod guest;
+pub mod host;
+pub mod image;
+pub mod lab;
+pub mod peer;
+pub mod programs;
+
+pub use error::{LabError, Result};
+pub use guest::{Channel, Guest};
+
+pub use lab::Lab;
+
+pub use programs::Ran;

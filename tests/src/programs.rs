@@ -1,0 +1,97 @@
+//! Programs: running them, and finding our own.
+//!
+//! In:  a command, or the name of a program of this workspace.
+//! Out: what it said and how it ended ([`Ran`]), or where it is.
+
+use std::env;
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitStatus};
+
+use crate::error::{Doing, LabError, Result};
+
+/// A program that has ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Ran {
+    /// Its exit code; 128 + n when signal n ended it.
+    pub exit_code: i32,
+    /// What it printed; in a guest, both streams as the console showed them.
+    pub output: String,
+    /// What it printed on stderr; empty for a program that ran in a guest.
+    pub errors: String,
+}
+
+/// Runs a command to its end, whatever its exit code.
+///
+/// # Errors
+/// When it cannot be started.
+pub fn run(command: &mut Command) -> Result<Ran> {
+    let ended = command.output().doing(format!("start {}", written(command)))?;
+    Ok(Ran {
+        exit_code: exit_code(ended.status),
+        output: String::from_utf8_lossy(&ended.stdout).into_owned(),
+        errors: String::from_utf8_lossy(&ended.stderr).into_owned(),
+    })
+}
+
+/// Runs a command that must succeed, and gives what it printed on stdout.
+///
+/// # Errors
+/// When it cannot be started or its exit code is not 0.
+pub fn succeed(command: &mut Command) -> Result<String> {
+    let ran = run(command)?;
+    if ran.exit_code == 0 {
+        return Ok(ran.output);
+    }
+    Err(LabError::Program {
+        command: written(command),
+        ending: format!("exit code {}", ran.exit_code),
+        said: format!("{}{}", ran.output.trim(), ran.errors.trim()),
+    })
+}
+
+/// A program of this workspace, by its name: next to the running test or, from `$FENCE_BIN_DIR`, elsewhere.
+///
+/// # Errors
+/// When it was not built.
+pub fn ours(name: &str) -> Result<PathBuf> {
+    let running = env::current_exe().doing("find the running program")?;
+    let beside = running.ancestors().skip(1).take(2).map(Path::to_path_buf);
+    env::var_os("FENCE_BIN_DIR")
+        .map(PathBuf::from)
+        .into_iter()
+        .chain(beside)
+        .map(|directory| directory.join(name))
+        .find(|program| program.is_file())
+        .ok_or_else(|| LabError::Missing {
+            what: format!("the program {name}"),
+            remedy: "build it with `cargo build --workspace` (with the same profile as the tests)".into(),
+        })
+}
+
+/// Cargo's target directory of the running program, where the lab keeps what it builds.
+///
+/// # Errors
+/// When the running program does not lie in a target directory.
+pub(crate) fn target_directory() -> Result<PathBuf> {
+    let running = env::current_exe().doing("find the running program")?;
+    running
+        .ancestors()
+        .find(|directory| directory.join("CACHEDIR.TAG").is_file())
+        .map(Path::to_path_buf)
+        .ok_or_else(|| LabError::Missing {
+            what: format!("cargo's target directory around {}", running.display()),
+            remedy: "set FENCE_LAB_CACHE to a directory and FENCE_VMCHANNEL_CLIENT to the static client"
+                .into(),
+        })
+}
+
+fn exit_code(status: ExitStatus) -> i32 {
+    use std::os::unix::process::ExitStatusExt;
+    status.code().unwrap_or_else(|| 128 + status.signal().unwrap_or(0))
+}
+
+fn written(command: &Command) -> String {
+    let mut words = vec![command.get_program().to_string_lossy()];
+    words.extend(command.get_args().map(|word| word.to_string_lossy()));
+    words.join(" ")
+}
