@@ -1,0 +1,64 @@
+# `make` prints what there is. `make demo` and `make check` need nothing but a Rust toolchain: they install the rest.
+
+RUST_MIN := 1.88
+export PATH := $(PATH):$(HOME)/.cargo/bin
+
+target := $(or $(CARGO_TARGET_DIR),target)
+host = $(shell rustc -vV | sed -n 's/^host: //p')
+
+DESTDIR ?=
+prefix := /usr
+INSTALL := install -D
+
+.DEFAULT_GOAL := help
+.PHONY: help toolchain deps build guest-client check demo bench install fmt clean
+
+help: ## print this
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 24
+
+toolchain:
+	@command -v cargo >/dev/null || { \
+	  echo 'cargo is not here. Install a Rust toolchain of at least version $(RUST_MIN), then run make again:'; \
+	  echo '  everywhere:            https://rustup.rs'; \
+	  echo '  Debian 13, Ubuntu 24:   apt install rustup && rustup default stable'; \
+	  echo "(Debian 12's own cargo is too old.)"; \
+	  exit 1; }
+	@found=$$(rustc --version | cut -d' ' -f2); \
+	lowest=$$(printf '%s\n' $(RUST_MIN) "$$found" | sort -V | head -n 1); \
+	test "$$lowest" = $(RUST_MIN) || { \
+	  echo "rustc $$found is too old, $(RUST_MIN) is needed: rustup update stable, or see https://rustup.rs"; exit 1; }
+
+deps: ## install the Debian packages that are missing (as root)
+	@packaging/install-build-deps
+
+build: toolchain guest-client ## build the release programs, and the guest client without shared libraries
+	cargo build --release --workspace
+
+guest-client:
+	RUSTFLAGS='-C target-feature=+crt-static' cargo build --release -p fence-vmchannel-guest-client \
+	  --target $(host) --target-dir $(target)/guest
+
+check: toolchain deps ## run every check and test, with real libvirt and QEMU (as root)
+	@tests/check
+
+demo: toolchain deps ## two real guests, one fences the other (as root; KEEP=1 leaves them running)
+	@tests/demo
+
+bench: toolchain deps ## measure against direct libvirt calls (as root)
+	@tests/bench
+
+install: ## copy the built programs and their files; DESTDIR= puts them under a directory
+	$(INSTALL) -m 0755 $(target)/release/fence-vmchanneld $(DESTDIR)$(prefix)/sbin/fence-vmchanneld
+	$(INSTALL) -m 0755 $(target)/release/fence-vmchannel-hook \
+	  $(DESTDIR)$(prefix)/libexec/fence-vmchannel/fence-vmchannel-hook
+	$(INSTALL) -m 0755 $(target)/guest/$(host)/release/fence_vmchannel $(DESTDIR)$(prefix)/sbin/fence_vmchannel
+	$(INSTALL) -m 0644 systemd/fence-vmchanneld.service \
+	  $(DESTDIR)$(prefix)/lib/systemd/system/fence-vmchanneld.service
+	$(INSTALL) -m 0644 -t $(DESTDIR)$(prefix)/lib/udev/rules.d udev/*.rules
+	$(INSTALL) -m 0644 -t $(DESTDIR)$(prefix)/share/doc/fence-vmchannel README.md CHANGELOG.md docs/*.md
+
+fmt: ## format the sources
+	cargo fmt --all
+
+clean: ## remove what was built
+	cargo clean
