@@ -5,6 +5,9 @@
 //!
 //! Invariant: nothing is concluded from a note alone, so a lost one, or a whole lost spool, costs time only.
 
+mod daemon;
+pub mod install;
+mod noticed;
 mod place;
 mod reading;
 mod spool;

@@ -37,7 +37,8 @@ pub(super) fn make(dir: &Path) -> Result<(), PlaceError> {
         .map_err(|error| PlaceError::Make(dir.into(), error))
 }
 
-fn make_one(dir: &Path, mode: u32) -> IoResult<()> {
+/// Makes one directory with this mode, when missing.
+pub(super) fn make_one(dir: &Path, mode: u32) -> IoResult<()> {
     match DirBuilder::new().mode(mode).create(dir) {
         Ok(()) => std::fs::set_permissions(dir, Permissions::from_mode(mode)), // the umask may have taken bits
         Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(()),
