@@ -93,6 +93,12 @@ impl Lab {
         &self.directory
     }
 
+    /// The directory for the agent's policy files.
+    #[must_use]
+    pub fn policy(&self) -> PathBuf {
+        self.directory.join("policy.d")
+    }
+
     /// Moves the calling thread, and what it starts from now on, into the lab. There is no way back.
     ///
     /// # Errors

@@ -33,7 +33,9 @@ pub mod programs;
 
 pub use error::{LabError, Result};
 pub use guest::{Channel, Guest};
+pub use host::Agent;
 
 pub use lab::Lab;
+pub use peer::Peer;
 
 pub use programs::Ran;

@@ -32,12 +32,10 @@ pub(super) fn get(cache: &Path) -> Result<PathBuf> {
     let work = cache.join("kernel.new");
     fs::remove_dir_all(&work).ok();
     fs::create_dir_all(&work).doing(format!("make {}", work.display()))?;
-    let package = name_of_the_day()?;
-    succeed(
-        Command::new("apt-get")
-            .args(["-o", "APT::Sandbox::User=root", "download", &package])
-            .current_dir(&work),
-    )?;
+    if fetch(&work).is_err() {
+        succeed(Command::new("apt-get").args(["-qq", "update"]))?; // the lists name a package that was replaced
+        fetch(&work)?;
+    }
     let archive = find(&work, ".deb")?;
     let unpacked = work.join("unpacked");
     succeed(Command::new("dpkg-deb").arg("-x").args([&archive, &unpacked]))?;
@@ -49,6 +47,13 @@ pub(super) fn get(cache: &Path) -> Result<PathBuf> {
     fs::remove_file(&archive).doing("remove the fetched package")?;
     fs::rename(&work, &place).doing("put the kernel in its place")?;
     Ok(place)
+}
+
+fn fetch(work: &Path) -> Result<()> {
+    let package = name_of_the_day()?;
+    let mut apt = Command::new("apt-get");
+    apt.args(["-o", "APT::Sandbox::User=root", "download", &package]).current_dir(work);
+    succeed(&mut apt).map(drop)
 }
 
 fn name_of_the_day() -> Result<String> {
