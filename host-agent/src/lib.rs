@@ -3,7 +3,9 @@
 pub mod config;
 pub mod control;
 pub mod domain;
+pub mod domain_xml;
 pub mod hooks;
 pub mod hypervisor;
 pub mod identity;
+pub mod operator;
 pub mod policy;

@@ -1,0 +1,102 @@
+//! Does the steps of a plan, or only tells them.
+//!
+//! In:  a [`Machine`] and its [`Step`]s. Out: a [`DomainReport`].
+//!
+//! Invariant: what was done before a step failed is told, and running the same command again goes on from there.
+
+use std::path::Path;
+use std::time::Duration;
+
+use super::machine::{LibvirtError, Machine};
+use super::plan::{Change, NEXT_START, Scope, Step};
+use super::report::{DomainReport, Outcome, StepReport};
+use super::socket::appears;
+
+/// How long the agent may take to make a socket.
+const AGENT_PATIENCE: Duration = Duration::from_secs(1);
+
+/// Does the steps in order until one fails.
+pub(super) fn apply(machine: &Machine, steps: &[Step]) -> DomainReport {
+    let mut report = DomainReport::of(&machine.known);
+    for step in steps {
+        if report.failed() {
+            report.steps.push(StepReport::new(step, Outcome::NotTried, "not tried".into()));
+            continue;
+        }
+        let (outcome, text) = match try_step(machine, step) {
+            Ok(done) => done,
+            Err(error) => (Outcome::Failed, format!("failed: {error}; run the same command again to finish")),
+        };
+        report.steps.push(StepReport::new(step, outcome, text));
+    }
+    report
+}
+
+/// Only tells the steps.
+pub(super) fn rehearse(machine: &Machine, steps: &[Step]) -> DomainReport {
+    let mut report = DomainReport::of(&machine.known);
+    report.steps = steps
+        .iter()
+        .map(|step| match idle(&step.change) {
+            Some((outcome, text)) => StepReport::new(step, outcome, text),
+            None => StepReport::new(step, Outcome::WouldChange, format!("would be {}", done(&step.change))),
+        })
+        .collect();
+    report
+}
+
+fn try_step(machine: &Machine, step: &Step) -> Result<(Outcome, String), LibvirtError> {
+    let scope = step.scope;
+    match &step.change {
+        Change::Already(_) | Change::Later(_) => {}
+        Change::Attach { xml, socket: Some(socket) } if scope == Scope::Live => {
+            return attach_live(machine, xml, socket);
+        }
+        Change::Attach { xml, .. } => machine.attach(scope, xml)?,
+        Change::Detach { xml } => machine.detach(scope, xml)?,
+        Change::SetCluster { cluster, .. } => machine.set_cluster(scope, Some(cluster))?,
+        Change::ClearCluster { .. } => machine.set_cluster(scope, None)?,
+    }
+    Ok(idle(&step.change).unwrap_or_else(|| (Outcome::Done, done(&step.change))))
+}
+
+/// QEMU connects at once, so the agent's socket must be there; without it the next start will do.
+fn attach_live(machine: &Machine, xml: &str, socket: &Path) -> Result<(Outcome, String), LibvirtError> {
+    let persistent = machine.known.persistent.is_some();
+    let why = if appears(socket, AGENT_PATIENCE) {
+        match machine.attach(Scope::Live, xml) {
+            Ok(()) => return Ok((Outcome::Done, "added".into())),
+            Err(error) => error.to_string(),
+        }
+    } else {
+        format!("the agent is not running (there is no {}): start it and run this again", socket.display())
+    };
+    if persistent {
+        return Ok((Outcome::Later, format!("not now: {why}; or else it {NEXT_START}")));
+    }
+    Err(LibvirtError::Failed(why))
+}
+
+fn idle(change: &Change) -> Option<(Outcome, String)> {
+    match change {
+        Change::Already(text) => Some((Outcome::Already, text.clone())),
+        Change::Later(text) => Some((Outcome::Later, format!("not now: {text}"))),
+        Change::Attach { .. }
+        | Change::Detach { .. }
+        | Change::SetCluster { .. }
+        | Change::ClearCluster { .. } => None,
+    }
+}
+
+fn done(change: &Change) -> String {
+    match change {
+        Change::Attach { .. } => "added".into(),
+        Change::Detach { .. } => "removed".into(),
+        Change::SetCluster { cluster, before: None } => format!("set to {cluster:?}"),
+        Change::SetCluster { cluster, before: Some(before) } => {
+            format!("set to {cluster:?} (was {before:?})")
+        }
+        Change::ClearCluster { before } => format!("removed (was {before:?})"),
+        Change::Already(text) | Change::Later(text) => text.clone(),
+    }
+}

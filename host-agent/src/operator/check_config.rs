@@ -1,0 +1,201 @@
+//! `check-config`: the settings that hold, and what is wrong with them or with the policy's files.
+//!
+//! In:  the settings' file and the policy's directory. Out: a list, problems with file and line.
+//!
+//! Invariant: reads only; needs neither the agent nor libvirt. A problem is 1; a notice (something is not there yet) is 0.
+
+use std::io::{self, Write};
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+
+use serde::Serialize;
+
+use super::report::Report;
+use super::table::plain;
+use crate::config::{Config, DEFAULT_FILE};
+use crate::policy::Policy;
+
+/// Where libvirt's daemons listen for `qemu:///system`.
+const LIBVIRT_SOCKETS: [&str; 2] = ["/run/libvirt/libvirt-sock", "/run/libvirt/virtqemud-sock"];
+
+/// What `check-config` prints.
+#[derive(Debug, Serialize)]
+pub struct CheckReport {
+    file: PathBuf,
+    file_exists: bool,
+    settings: Option<Settings>,
+    problems: Vec<String>,
+    notices: Vec<String>,
+}
+
+/// The settings that hold, with the keys of the file.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "kebab-case")]
+struct Settings {
+    libvirt_uri: String,
+    libvirt_run_dir: Option<PathBuf>,
+    runtime_dir: PathBuf,
+    policy_dir: PathBuf,
+    kill_after_seconds: u64,
+    give_up_after_seconds: u64,
+    reconcile_seconds: u64,
+}
+
+/// Checks the settings in this file and the policy that they name.
+#[must_use]
+pub fn check(file: Option<&Path>) -> CheckReport {
+    let path = file.unwrap_or(Path::new(DEFAULT_FILE)).to_owned();
+    let mut report = CheckReport {
+        file_exists: path.exists(),
+        file: path,
+        settings: None,
+        problems: Vec::new(),
+        notices: Vec::new(),
+    };
+    match Config::load(file) {
+        Ok(config) => {
+            report.problems.extend(Policy::load(&config.policy_dir).problems.iter().map(ToString::to_string));
+            report.notices = notices(&config);
+            report.settings = Some(Settings::of(&config));
+        }
+        Err(error) => report.problems.push(error.to_string()),
+    }
+    report
+}
+
+/// What is not there yet, as far as a look at the file system tells.
+fn notices(config: &Config) -> Vec<String> {
+    let policy = &config.policy_dir;
+    let socket = config.control_socket();
+    let not_there = [
+        (!policy.is_dir()).then(|| {
+            format!(
+                "{} is not there: only domains of the same cluster label may act on each other",
+                policy.display()
+            )
+        }),
+        UnixStream::connect(&socket).err().map(|error| agent_is_away(&socket, &error)),
+        libvirt_is_away(&config.libvirt_uri),
+    ];
+    not_there.into_iter().flatten().collect()
+}
+
+fn agent_is_away(socket: &Path, error: &io::Error) -> String {
+    let socket = socket.display();
+    if error.kind() == io::ErrorKind::PermissionDenied {
+        return format!("{socket} belongs to root: run this as root to see whether the agent runs");
+    }
+    format!("the agent is not running (nobody listens on {socket}): `systemctl start fence-vmchanneld`")
+}
+
+fn libvirt_is_away(uri: &str) -> Option<String> {
+    let told = uri.split_once("socket=").map(|(_, rest)| rest.split('&').next().unwrap_or(rest));
+    let sockets = match told {
+        Some(socket) => vec![socket],
+        None if uri == "qemu:///system" => LIBVIRT_SOCKETS.to_vec(),
+        None => return None,
+    };
+    let there = sockets.iter().any(|socket| Path::new(socket).exists());
+    (!there).then(|| format!("libvirt's socket is not there ({}): is libvirtd running?", sockets.join(", ")))
+}
+
+impl Settings {
+    fn of(config: &Config) -> Self {
+        Self {
+            libvirt_uri: config.libvirt_uri.clone(),
+            libvirt_run_dir: config.libvirt_run_dir.clone(),
+            runtime_dir: config.runtime_dir.clone(),
+            policy_dir: config.policy_dir.clone(),
+            kill_after_seconds: config.kill_after.as_secs(),
+            give_up_after_seconds: config.give_up_after.as_secs(),
+            reconcile_seconds: config.reconcile_every.as_secs(),
+        }
+    }
+
+    /// As lines of a settings file.
+    fn lines(&self) -> Vec<String> {
+        let text = |key: &str, value: &str| format!("{key} = {value:?}");
+        let path = |key: &str, value: &Path| text(key, &value.display().to_string());
+        let run_dir = match &self.libvirt_run_dir {
+            Some(dir) => path("libvirt-run-dir", dir),
+            None => "# libvirt-run-dir: follows from libvirt-uri".to_owned(),
+        };
+        vec![
+            text("libvirt-uri", &self.libvirt_uri),
+            run_dir,
+            path("runtime-dir", &self.runtime_dir),
+            path("policy-dir", &self.policy_dir),
+            format!("kill-after-seconds = {}", self.kill_after_seconds),
+            format!("give-up-after-seconds = {}", self.give_up_after_seconds),
+            format!("reconcile-seconds = {}", self.reconcile_seconds),
+        ]
+    }
+}
+
+impl Report for CheckReport {
+    fn write(&self, out: &mut dyn Write) -> io::Result<()> {
+        let origin = if self.file_exists { "" } else { " (not there: the defaults hold)" };
+        if let Some(settings) = &self.settings {
+            writeln!(out, "# {}{origin}", self.file.display())?;
+            settings.lines().iter().try_for_each(|line| writeln!(out, "{line}"))?;
+        }
+        // A problem may have several lines: it shows the place in the file.
+        let lines = |text: &str| text.lines().map(plain).collect::<Vec<_>>().join("\n  ");
+        self.problems.iter().try_for_each(|problem| writeln!(out, "problem: {}", lines(problem)))?;
+        self.notices.iter().try_for_each(|notice| writeln!(out, "notice: {}", lines(notice)))?;
+        match self.problems.len() {
+            0 => writeln!(out, "no problems"),
+            1 => writeln!(out, "1 problem"),
+            many => writeln!(out, "{many} problems"),
+        }
+    }
+
+    fn exit_code(&self) -> u8 {
+        u8::from(!self.problems.is_empty())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn checked(settings: &str, policy: Option<&str>) -> (u8, String) {
+        let directory = tempfile::tempdir().unwrap();
+        let policies = directory.path().join("policy.d");
+        std::fs::create_dir(&policies).unwrap();
+        if let Some(text) = policy {
+            std::fs::write(policies.join("10-web.toml"), text).unwrap();
+        }
+        let file = directory.path().join("agent.toml");
+        std::fs::write(&file, format!("policy-dir = '{}'\n{settings}", policies.display())).unwrap();
+        let (report, mut out) = (check(Some(&file)), Vec::new());
+        report.write(&mut out).unwrap();
+        (report.exit_code(), String::from_utf8(out).unwrap())
+    }
+
+    #[test]
+    fn good_settings_are_printed_as_they_hold_and_can_be_read_again() {
+        let (code, text) = checked("kill-after-seconds = 7\n", None);
+
+        assert_eq!(code, 0, "{text}");
+        assert!(text.contains("kill-after-seconds = 7\ngive-up-after-seconds = 45\n"), "{text}");
+        assert!(text.ends_with("no problems\n"), "{text}");
+    }
+
+    #[test]
+    fn a_wrong_key_is_told_with_its_line_and_the_keys_there_are() {
+        let (code, text) = checked("libvirt-url = 'x'\n", None);
+
+        assert_eq!(code, 1);
+        assert!(text.contains("agent.toml: ") && text.contains("line 2"), "{text}");
+        assert!(text.contains("expected one of"), "{text}");
+    }
+
+    #[test]
+    fn a_broken_policy_file_is_told_by_name() {
+        let (code, text) = checked("", Some("[[allow]]\nfrom = 3\n"));
+
+        assert_eq!(code, 1);
+        assert!(text.contains("10-web.toml"), "{text}");
+    }
+}
