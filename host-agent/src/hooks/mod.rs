@@ -8,10 +8,10 @@
 mod daemon;
 pub mod install;
 mod noticed;
-mod place;
+pub(crate) mod place;
 mod reading;
 mod spool;
-mod watch;
+pub(crate) mod watch;
 
 pub use fence_vmchannel_protocol::note::{DomainXml, Note, Operation};
 pub use spool::Spool;

@@ -22,6 +22,9 @@ const CALLED: &str = "hook-called";
 /// The daemons that are known to have noticed, a line `PID TICKS` for each.
 const TOLD: &str = "hook-told";
 
+/// The kernel counts a process's start in ticks of 10 ms and a file's age by a clock that is up to 10 ms late.
+const DOUBT: Duration = Duration::from_millis(50);
+
 /// When the hook was last called.
 pub(super) fn last_call(runtime_dir: &Path) -> Option<SystemTime> {
     runtime_dir.join(CALLED).metadata().and_then(|found| found.modified()).ok()
@@ -33,7 +36,7 @@ pub(super) fn by(daemon: &Daemon, hooks_dir: &Path, runtime_dir: &Path) -> bool 
     let Some(started) = daemon.started() else { return false };
     told.lines().any(|line| line == told_line(daemon))
         || last_call(runtime_dir).is_some_and(|called| called > started)
-        || hooks(hooks_dir).iter().filter_map(|hook| placed(hook)).any(|placed| placed < started)
+        || hooks(hooks_dir).iter().filter_map(|hook| placed(hook)).any(|placed| placed + DOUBT < started)
 }
 
 /// Remembers that these daemons, and no others, have noticed.

@@ -18,7 +18,7 @@ const ABANDONED: Duration = Duration::from_secs(10);
 
 /// Why the spool is not used. The agent goes on without notes.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum PlaceError {
+pub(crate) enum PlaceError {
     #[error("the spool {} cannot be made; remove what is in its way", .0.display())]
     Make(PathBuf, #[source] Error),
     #[error("the spool {} is not used: it must be a directory that only its owner, root or this agent's user, may write to", .0.display())]

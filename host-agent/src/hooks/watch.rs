@@ -17,7 +17,7 @@ use super::place::PlaceError;
 
 /// The ear. Without a descriptor (the system has none left) it is deaf until the next look.
 #[derive(Debug, Default)]
-pub(super) struct Watch {
+pub(crate) struct Watch {
     events: Option<EventStream<Vec<u8>>>,
     spool: Option<WatchDescriptor>,
     around: Option<WatchDescriptor>,
@@ -25,7 +25,7 @@ pub(super) struct Watch {
 
 impl Watch {
     /// Watches what is at `dir` now, and the directory around it. Adding a watch twice is the same watch.
-    pub(super) fn point_at(&mut self, dir: &Path) -> Result<(), PlaceError> {
+    pub(crate) fn point_at(&mut self, dir: &Path) -> Result<(), PlaceError> {
         self.try_point_at(dir).map_err(|error| PlaceError::Watch(dir.into(), error))
     }
 
@@ -45,7 +45,7 @@ impl Watch {
     }
 
     /// Returns when something happened, or at `until`. Cancel safe.
-    pub(super) async fn changed(&mut self, until: Instant) {
+    pub(crate) async fn changed(&mut self, until: Instant) {
         let Some(events) = &mut self.events else { return sleep_until(until).await };
         match timeout_at(until, events.next()).await {
             Ok(Some(Ok(_))) => while let Some(Some(Ok(_))) = events.next().now_or_never() {}, // one look for all
