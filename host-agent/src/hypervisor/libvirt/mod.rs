@@ -1,1 +1,208 @@
-//! The real hypervisor: libvirt.
+//! The real hypervisor: libvirt, and the QEMU processes that it started.
+//!
+//! In:  libvirt's events and answers, its pid files, `/proc`. Out: domains, changes, and what came of stops and starts.
+//!
+//! Invariant: every call has a deadline, and none runs on the runtime's own thread. The agent works on while libvirt is
+//! away or hangs: processes are held by pidfd and need no libvirt.
+
+mod act;
+mod changes;
+mod ffi;
+mod keeper;
+mod link;
+mod look;
+mod place;
+mod pool;
+pub mod process;
+
+use std::path::PathBuf;
+use std::sync::{Mutex, OnceLock};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use uuid::Uuid;
+
+pub use self::place::StartError;
+
+use self::act::Started;
+use self::keeper::Keeper;
+use self::look::Look;
+use self::place::Place;
+use self::pool::{Lane, Pool, Supply};
+use super::{CallError, Change, Hypervisor, Recipe};
+use crate::domain::{Domain, Instance, Standing};
+use crate::policy::Permit;
+
+/// All domains at once may take longer: libvirt holds the list back while any domain is being destroyed.
+const LIST_DEADLINE: Duration = Duration::from_secs(30);
+/// Asking for a job must not delay a stop.
+const JOB_DEADLINE: Duration = Duration::from_secs(1);
+/// libvirt itself waits 10 s before it kills, and then for the kernel.
+const STOP_DEADLINE: Duration = Duration::from_secs(45);
+const START_DEADLINE: Duration = Duration::from_secs(30);
+/// How often to try again while libvirt has not noticed the end of the last run.
+const START_AGAIN: Duration = Duration::from_millis(100);
+
+/// How to reach libvirt.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// Its URI, on this host: `qemu:///system`, `qemu:///session`, with `?socket=PATH`, or a test driver.
+    pub uri: String,
+    /// The directory of the guests' sockets.
+    pub guests_dir: PathBuf,
+    /// Where libvirt keeps its pid files; follows from the URI if unset.
+    pub run_dir: Option<PathBuf>,
+    /// How long an ordinary question may take.
+    pub call_deadline: Duration,
+    /// How many domains are stopped or started at the same time.
+    pub pool_size: usize,
+}
+
+impl Settings {
+    /// Settings with a deadline of 5 s and 8 connections.
+    #[must_use]
+    pub fn new(uri: impl Into<String>, guests_dir: impl Into<PathBuf>) -> Self {
+        let (uri, guests_dir) = (uri.into(), guests_dir.into());
+        Self { uri, guests_dir, run_dir: None, call_deadline: Duration::from_secs(5), pool_size: 8 }
+    }
+}
+
+/// libvirt on this host.
+pub struct Libvirt {
+    keeper: Keeper,
+    pool: Pool,
+    look: Look,
+    run_dir: Option<PathBuf>,
+    call_deadline: Duration,
+}
+
+impl Libvirt {
+    /// Prepares; connects only in [`Libvirt::run`], so it needs no libvirt to be there.
+    pub fn start(settings: Settings) -> Result<Self, StartError> {
+        let Settings { uri, guests_dir, run_dir, call_deadline, pool_size } = settings;
+        let place = Place::of(&uri, run_dir)?;
+        start_event_loop().map_err(StartError::EventLoop)?;
+        let supply =
+            if place.is_in_process { Supply::Keeper(Mutex::default()) } else { Supply::Uri(uri.clone()) };
+        Ok(Self {
+            keeper: Keeper::new(uri),
+            pool: Pool::new(supply, pool_size),
+            look: Look::new(guests_dir, place.run_dir.clone()),
+            run_dir: place.run_dir,
+            call_deadline,
+        })
+    }
+
+    /// Keeps the connection and its events. Never returns; belongs into the daemon's JoinSet.
+    pub async fn run(&self) {
+        self.keeper.run(&self.pool).await;
+    }
+
+    /// Waits out libvirt's own clean-up of the last run: while it lasts, a dead domain counts as running.
+    async fn start_again(&self, permit: &Permit, recipe: &Recipe) -> Result<(), CallError> {
+        let uuid = permit.target();
+        loop {
+            let once = recipe.clone();
+            let start = move |connect: &_| act::start(connect, uuid, &once);
+            let started = self.pool.call(Lane::Act, START_DEADLINE, start).await?;
+            if started == Started::Now || self.runs(permit.name().as_str(), uuid) {
+                return Ok(());
+            }
+            tokio::time::sleep(START_AGAIN).await;
+        }
+    }
+
+    /// Whether the domain has a living process, or needs none.
+    fn runs(&self, name: &str, uuid: Uuid) -> bool {
+        let Some(run_dir) = self.run_dir.clone() else { return true };
+        process::instance_in_time(&run_dir, name, uuid).is_some()
+    }
+}
+
+#[async_trait]
+impl Hypervisor for Libvirt {
+    fn is_connected(&self) -> bool {
+        self.keeper.is_connected()
+    }
+
+    fn is_simulated(&self) -> bool {
+        self.run_dir.is_none()
+    }
+
+    async fn changed(&self) -> Change {
+        self.keeper.changed().await
+    }
+
+    async fn domains(&self) -> Result<Vec<Domain>, CallError> {
+        let look = self.look.clone();
+        self.pool.call(Lane::Look, LIST_DEADLINE, move |connect| look.all(connect)).await
+    }
+
+    async fn domain(&self, uuid: Uuid) -> Result<Domain, CallError> {
+        let look = self.look.clone();
+        self.pool.call(Lane::Look, self.call_deadline, move |connect| look.one(connect, uuid)).await
+    }
+
+    fn instance_now(&self, domain: &Domain) -> Option<Instance> {
+        process::instance_in_time(self.run_dir.as_deref()?, domain.name.as_str(), domain.uuid)
+    }
+
+    fn any_process_of(&self, uuid: Uuid) -> bool {
+        process::any_in_time(uuid)
+    }
+
+    async fn standing(&self, uuid: Uuid) -> Result<Standing, CallError> {
+        self.pool.call(Lane::Look, self.call_deadline, move |connect| look::standing(connect, uuid)).await
+    }
+
+    async fn is_migrating(&self, permit: &Permit) -> Result<bool, CallError> {
+        let uuid = permit.target();
+        self.pool.call(Lane::Look, JOB_DEADLINE, move |connect| act::is_migrating(connect, uuid)).await
+    }
+
+    async fn abort_job(&self, permit: &Permit) -> Result<(), CallError> {
+        let uuid = permit.target();
+        self.pool.call(Lane::Act, self.call_deadline, move |connect| act::abort_job(connect, uuid)).await
+    }
+
+    async fn recipe(&self, permit: &Permit) -> Result<Recipe, CallError> {
+        let uuid = permit.target();
+        self.pool.call(Lane::Look, self.call_deadline, move |connect| act::recipe(connect, uuid)).await
+    }
+
+    async fn stop(&self, permit: &Permit) -> Result<(), CallError> {
+        let uuid = permit.target();
+        self.pool.call(Lane::Act, STOP_DEADLINE, move |connect| act::destroy(connect, uuid)).await
+    }
+
+    async fn start(&self, permit: &Permit, recipe: &Recipe) -> Result<(), CallError> {
+        match tokio::time::timeout(START_DEADLINE, self.start_again(permit, recipe)).await {
+            Ok(result) => result,
+            Err(_) => Err(CallError::Deadline(START_DEADLINE)),
+        }
+    }
+}
+
+/// One thread of the process runs libvirt's event loop, from before the first connection until the process ends.
+fn start_event_loop() -> Result<(), String> {
+    static STARTED: OnceLock<Result<(), String>> = OnceLock::new();
+    let start = || {
+        virt::error::clear_error_callback(); // libvirt would print each error itself
+        virt::event::event_register_default_impl().map_err(|error| error.message().to_owned())?;
+        let thread = std::thread::Builder::new().name("libvirt-events".to_owned());
+        thread.spawn(run_event_loop).map(drop).map_err(|error| error.to_string())
+    };
+    STARTED.get_or_init(start).clone()
+}
+
+fn run_event_loop() {
+    loop {
+        if let Err(error) = virt::event::event_run_default_impl() {
+            tracing::error!(error = error.message(), "libvirt's event loop fails: events may be late");
+            std::thread::sleep(START_AGAIN);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

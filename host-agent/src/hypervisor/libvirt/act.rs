@@ -1,0 +1,100 @@
+//! Changes domains: stop, start, abort a job.
+//!
+//! In:  a connection and the UUID of a permit's target. Out: that libvirt did it, or why not.
+//!
+//! Invariant: blocking; runs on the pool's threads only. Nothing here is evidence that a domain is off.
+
+use uuid::Uuid;
+use virt::connect::Connect;
+use virt::domain::Domain as Handle;
+use virt::error::{Error, ErrorNumber};
+use virt_sys as sys;
+
+use super::ffi;
+use super::link::call_error;
+use crate::hypervisor::{CallError, Recipe};
+
+/// What came of one attempt to start a domain.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Started {
+    /// It was started.
+    Now,
+    /// libvirt holds it for running already.
+    Already,
+}
+
+/// Stops the domain at once, without asking the guest. One that does not run is no error.
+pub(super) fn destroy(connect: &Connect, uuid: Uuid) -> Result<(), CallError> {
+    let handle = lookup(connect, uuid)?;
+    match handle.destroy_flags(sys::VIR_DOMAIN_DESTROY_DEFAULT) {
+        Ok(_) => Ok(()),
+        Err(error) if error.code() == ErrorNumber::OperationInvalid && handle.is_active() == Ok(false) => {
+            Ok(())
+        }
+        Err(error) => Err(call_error(error)),
+    }
+}
+
+/// One attempt to start the domain, never from a saved state.
+pub(super) fn start(connect: &Connect, uuid: Uuid, recipe: &Recipe) -> Result<Started, CallError> {
+    let result = match recipe {
+        Recipe::Defined => boot(&lookup(connect, uuid)?),
+        Recipe::Transient(xml) => Handle::create_xml(connect, xml, sys::VIR_DOMAIN_NONE).map(drop),
+    };
+    match result {
+        Ok(()) => Ok(Started::Now),
+        Err(_) if lookup(connect, uuid).is_ok_and(|handle| handle.is_active() == Ok(true)) => {
+            Ok(Started::Already)
+        }
+        Err(error) => Err(call_error(error)),
+    }
+}
+
+/// The test driver does not know the flag for a fresh boot, and has no saved states either.
+fn boot(handle: &Handle) -> Result<(), Error> {
+    match handle.create_with_flags(sys::VIR_DOMAIN_START_FORCE_BOOT) {
+        Err(error) if error.code() == ErrorNumber::InvalidArg && handle.has_managed_save(0) == Ok(false) => {
+            handle.create().map(drop)
+        }
+        result => result.map(drop),
+    }
+}
+
+/// How to start the domain again. A transient one leaves nothing behind but this.
+pub(super) fn recipe(connect: &Connect, uuid: Uuid) -> Result<Recipe, CallError> {
+    let handle = lookup(connect, uuid)?;
+    if handle.is_persistent().map_err(call_error)? {
+        return Ok(Recipe::Defined);
+    }
+    let flags = sys::VIR_DOMAIN_XML_SECURE | sys::VIR_DOMAIN_XML_INACTIVE;
+    handle.get_xml_desc(flags).map(Recipe::Transient).map_err(call_error)
+}
+
+/// Whether a migration to another host runs. A domain that does not run has none.
+pub(super) fn is_migrating(connect: &Connect, uuid: Uuid) -> Result<bool, CallError> {
+    match ffi::running_job(&lookup(connect, uuid)?) {
+        Ok(job) => {
+            Ok(job.and_then(|job| u32::try_from(job).ok())
+                == Some(sys::VIR_DOMAIN_JOB_OPERATION_MIGRATION_OUT))
+        }
+        Err(error) if matches!(error.code(), ErrorNumber::OperationInvalid | ErrorNumber::NoSupport) => {
+            Ok(false)
+        }
+        Err(error) => Err(call_error(error)),
+    }
+}
+
+/// Aborts the domain's job. No job is no error.
+pub(super) fn abort_job(connect: &Connect, uuid: Uuid) -> Result<(), CallError> {
+    match ffi::abort_job(&lookup(connect, uuid)?) {
+        Ok(()) => Ok(()),
+        Err(error) if matches!(error.code(), ErrorNumber::OperationInvalid | ErrorNumber::NoSupport) => {
+            Ok(())
+        }
+        Err(error) => Err(call_error(error)),
+    }
+}
+
+fn lookup(connect: &Connect, uuid: Uuid) -> Result<Handle, CallError> {
+    Handle::lookup_by_uuid(connect, uuid).map_err(call_error)
+}

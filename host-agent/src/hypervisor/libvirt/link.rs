@@ -1,0 +1,89 @@
+//! One connection to libvirt, and what its errors mean.
+//!
+//! In:  a URI. Out: a [`Link`] whose calls may wait for libvirtd: for blocking threads only.
+//!
+//! Invariant: a dropped link is closed, which the `virt` crate leaves to its user.
+
+use std::sync::Arc;
+
+use virt::connect::Connect;
+use virt::error::{Error, ErrorDomain, ErrorNumber};
+
+use super::ffi::{self, Listener, Subscription};
+use crate::hypervisor::CallError;
+
+/// Seconds between keepalive messages, and how many may stay unanswered.
+const KEEPALIVE: (i32, u32) = (5, 3);
+
+pub(super) struct Link {
+    connect: Connect,
+    subscription: Option<Subscription>,
+}
+
+impl Link {
+    /// Opens a connection. Waits for as long as libvirtd is stopped.
+    pub(super) fn open(uri: &str) -> Result<Self, CallError> {
+        let connect =
+            Connect::open(Some(uri)).map_err(|error| CallError::Unreachable(one_line(error.message())))?;
+        let (interval, count) = KEEPALIVE;
+        if let Err(error) = connect.set_keep_alive(interval, count) {
+            tracing::debug!(error = error.message(), "this connection has no keepalive");
+        }
+        Ok(Self { connect, subscription: None })
+    }
+
+    /// Opens a connection that tells its events.
+    pub(super) fn open_listening(uri: &str, listener: &Arc<dyn Listener>) -> Result<Self, CallError> {
+        let mut link = Self::open(uri)?;
+        link.subscription = Some(ffi::subscribe(&link.connect, listener).map_err(call_error)?);
+        Ok(link)
+    }
+
+    pub(super) fn connect(&self) -> &Connect {
+        &self.connect
+    }
+
+    /// Whether its socket stands; asks nobody.
+    pub(super) fn is_alive(&self) -> bool {
+        self.connect.is_alive().unwrap_or(false)
+    }
+}
+
+impl Drop for Link {
+    fn drop(&mut self) {
+        if let Some(subscription) = &self.subscription {
+            ffi::unsubscribe(&self.connect, subscription);
+        }
+        if let Err(error) = self.connect.close() {
+            tracing::debug!(error = error.message(), "a connection to libvirt did not close cleanly");
+        }
+    }
+}
+
+/// What an error of a call means to the caller.
+#[expect(clippy::needless_pass_by_value, reason = "for map_err")]
+pub(super) fn call_error(error: Error) -> CallError {
+    let text = one_line(error.message());
+    match (error.code(), error.domain()) {
+        (ErrorNumber::NoDomain, _) => CallError::NoDomain,
+        (ErrorNumber::NoConnect | ErrorNumber::InvalidConn | ErrorNumber::AuthFailed, _)
+        | (_, ErrorDomain::Rpc) => CallError::Unreachable(text),
+        _ => CallError::Failed(text),
+    }
+}
+
+/// libvirt's messages hold other programs' output and thus line ends.
+fn one_line(message: &str) -> String {
+    let printable = message.replace(char::is_control, " ");
+    printable.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::one_line;
+
+    #[test]
+    fn a_message_is_one_line() {
+        assert_eq!(one_line("monitor failed:\n\tqemu: \u{1b}[1mbad\r\n"), "monitor failed: qemu: [1mbad");
+    }
+}

@@ -1,0 +1,115 @@
+//! Asks libvirt about domains.
+//!
+//! In:  a connection. Out: [`Domain`]s and [`Standing`]s, or an error: an error never looks like a state.
+//!
+//! Invariant: blocking; runs on the pool's threads only.
+
+use std::collections::HashSet;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use uuid::Uuid;
+use virt::connect::Connect;
+use virt::domain::Domain as Handle;
+use virt_sys as sys;
+
+use super::link::call_error;
+use super::process::instance_from_pid_file;
+use crate::domain::{Domain, Standing};
+use crate::domain_xml::{self, DomainXml};
+use crate::hypervisor::CallError;
+
+/// So many problems are remembered as told.
+const MAX_TOLD: usize = 1024;
+
+/// How to look at a domain. Cheap to clone.
+#[derive(Debug, Clone)]
+pub(super) struct Look {
+    guests_dir: Arc<PathBuf>,
+    /// Where the pid files are, if there are processes.
+    run_dir: Option<Arc<PathBuf>>,
+    told: Arc<Mutex<HashSet<(Uuid, String)>>>,
+}
+
+impl Look {
+    pub(super) fn new(guests_dir: PathBuf, run_dir: Option<PathBuf>) -> Self {
+        Self { guests_dir: Arc::new(guests_dir), run_dir: run_dir.map(Arc::new), told: Arc::default() }
+    }
+
+    /// Every domain. One that vanishes meanwhile is left out; so is one whose XML cannot be used, with a warning.
+    pub(super) fn all(&self, connect: &Connect) -> Result<Vec<Domain>, CallError> {
+        let handles = connect.list_all_domains(0).map_err(call_error)?;
+        let transient = transient(connect)?;
+        let mut domains = Vec::with_capacity(handles.len());
+        for handle in handles {
+            let uuid = handle.get_uuid().map_err(call_error)?;
+            match self.read(&handle) {
+                Ok((standing, xml)) => domains.push(self.domain(standing, !transient.contains(&uuid), xml)),
+                Err(CallError::NoDomain) => {}
+                Err(CallError::Failed(problem)) => self.tell(uuid, &problem),
+                Err(error @ (CallError::Unreachable(_) | CallError::Deadline(_))) => return Err(error),
+            }
+        }
+        Ok(domains)
+    }
+
+    pub(super) fn one(&self, connect: &Connect, uuid: Uuid) -> Result<Domain, CallError> {
+        let handle = Handle::lookup_by_uuid(connect, uuid).map_err(call_error)?;
+        let persistent = handle.is_persistent().map_err(call_error)?;
+        let (standing, xml) = self.read(&handle)?;
+        Ok(self.domain(standing, persistent, xml))
+    }
+
+    fn read(&self, handle: &Handle) -> Result<(Standing, DomainXml), CallError> {
+        let standing = standing_of(handle)?;
+        let text = handle.get_xml_desc(0).map_err(call_error)?;
+        let xml = domain_xml::parse(&text, &self.guests_dir)
+            .map_err(|error| CallError::Failed(error.to_string()))?;
+        Ok((standing, xml))
+    }
+
+    fn domain(&self, standing: Standing, persistent: bool, xml: DomainXml) -> Domain {
+        let DomainXml { uuid, name, cluster, channels, owner, problems } = xml;
+        problems.iter().for_each(|problem| self.tell(uuid, problem));
+        let run_dir = self.run_dir.as_deref();
+        let instance = run_dir.and_then(|run_dir| instance_from_pid_file(run_dir, name.as_str(), uuid));
+        Domain { uuid, name, standing, persistent, cluster, channels, owner, instance }
+    }
+
+    /// Warns of each problem once.
+    fn tell(&self, uuid: Uuid, problem: &str) {
+        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+        if told.len() >= MAX_TOLD {
+            told.clear();
+        }
+        if told.insert((uuid, problem.to_owned())) {
+            tracing::warn!(domain = %uuid, problem, "a domain is not served as its XML seems to ask");
+        }
+    }
+}
+
+fn transient(connect: &Connect) -> Result<HashSet<Uuid>, CallError> {
+    let handles = connect.list_all_domains(sys::VIR_CONNECT_LIST_DOMAINS_TRANSIENT).map_err(call_error)?;
+    handles.iter().map(|handle| handle.get_uuid().map_err(call_error)).collect()
+}
+
+pub(super) fn standing(connect: &Connect, uuid: Uuid) -> Result<Standing, CallError> {
+    standing_of(&Handle::lookup_by_uuid(connect, uuid).map_err(call_error)?)
+}
+
+fn standing_of(handle: &Handle) -> Result<Standing, CallError> {
+    let (state, reason) = handle.get_state().map_err(call_error)?;
+    Ok(match state {
+        sys::VIR_DOMAIN_RUNNING
+        | sys::VIR_DOMAIN_BLOCKED
+        | sys::VIR_DOMAIN_PAUSED
+        | sys::VIR_DOMAIN_SHUTDOWN
+        | sys::VIR_DOMAIN_PMSUSPENDED => Standing::Active,
+        sys::VIR_DOMAIN_CRASHED => Standing::Crashed,
+        sys::VIR_DOMAIN_SHUTOFF if u32::try_from(reason) == Ok(sys::VIR_DOMAIN_SHUTOFF_MIGRATED) => {
+            Standing::Moved
+        }
+        sys::VIR_DOMAIN_SHUTOFF => Standing::ShutOff,
+        _ => Standing::Unclear,
+    })
+}

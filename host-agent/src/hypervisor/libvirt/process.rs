@@ -1,0 +1,193 @@
+//! QEMU processes, held by pidfd.
+//!
+//! In:  libvirt's pid files and `/proc`. Out: an [`Instance`], or whether any process of a domain exists.
+//!
+//! Invariant: the pidfd is opened first, then the process is checked, then the pidfd is seen alive: so the checked
+//! process is the held one. What cannot be read is never taken for "no such process".
+
+use std::fs;
+use std::io::{self, Read};
+use std::os::fd::OwnedFd;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
+use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
+use uuid::Uuid;
+
+use crate::domain::{Instance, InstanceId, Process};
+
+/// How often to look where a pidfd cannot be waited for.
+const LOOK_AGAIN: Duration = Duration::from_millis(20);
+/// More than the command line of any QEMU.
+const MAX_COMMAND_LINE: u64 = 1 << 20;
+/// How long a look at `/proc` may take, and how many may hang.
+const PATIENCE: Duration = Duration::from_secs(1);
+const MAX_LEFT_BEHIND: usize = 16;
+
+/// A QEMU process.
+#[derive(Debug)]
+pub struct QemuProcess {
+    pid: i32,
+    pidfd: OwnedFd,
+}
+
+#[async_trait]
+impl Process for QemuProcess {
+    fn is_gone(&self) -> bool {
+        let mut fds = [PollFd::new(&self.pidfd, PollFlags::IN)];
+        let now = Timespec { tv_sec: 0, tv_nsec: 0 };
+        // A pidfd is readable when all threads of its process have exited, pidfd_open(2). An error proves nothing.
+        matches!(poll(&mut fds, Some(&now)), Ok(1))
+            && fds.iter().all(|fd| fd.revents().contains(PollFlags::IN))
+    }
+
+    async fn gone(&self) {
+        while !self.is_gone() {
+            if wait(&self.pidfd).await.is_err() {
+                tokio::time::sleep(LOOK_AGAIN).await; // no descriptor left for waiting
+            }
+        }
+    }
+
+    fn kill(&self) -> io::Result<()> {
+        match pidfd_send_signal(&self.pidfd, Signal::KILL) {
+            Ok(()) | Err(Errno::SRCH) => Ok(()),
+            Err(errno) => Err(errno.into()),
+        }
+    }
+
+    fn is_peer(&self, pid: i32) -> bool {
+        pid == self.pid && !self.is_gone()
+    }
+
+    fn describe(&self) -> String {
+        let pid = self.pid;
+        let state = state_of(pid).unwrap_or_else(|| "unknown".to_owned());
+        let waiting = fs::read_to_string(format!("/proc/{pid}/wchan")).unwrap_or_default();
+        match waiting.trim() {
+            _ if self.is_gone() => format!("QEMU pid {pid} has exited"),
+            "" | "0" => format!("QEMU pid {pid} in state {state}"),
+            place => format!("QEMU pid {pid} in state {state}, waiting in {place}"),
+        }
+    }
+}
+
+/// A duplicate for each wait, since a descriptor can be registered only once.
+#[expect(deprecated, reason = "sound with an OwnedFd; its successor is unsafe")]
+async fn wait(pidfd: &OwnedFd) -> io::Result<()> {
+    let waiting = AsyncFd::with_interest(pidfd.try_clone()?, Interest::READABLE)?;
+    waiting.readable().await.map(drop)
+}
+
+/// The line `State:` of `/proc/PID/status`, such as "D (disk sleep)".
+fn state_of(pid: i32) -> Option<String> {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+    status.lines().find_map(|line| line.strip_prefix("State:")).map(|state| state.trim().to_owned())
+}
+
+/// The process that libvirt's pid file names, if it lives and runs this domain.
+#[must_use]
+pub fn instance_from_pid_file(run_dir: &Path, name: &str, uuid: Uuid) -> Option<Instance> {
+    if name.contains('/') {
+        return None; // cannot be the name of a file, and must not lead out of the directory
+    }
+    let text = fs::read_to_string(run_dir.join(format!("{name}.pid"))).ok()?;
+    let pid = text.trim().parse().ok().filter(|pid| *pid > 0)?;
+    let pidfd = pidfd_open(Pid::from_raw(pid)?, PidfdFlags::NONBLOCK).ok()?;
+    let process = QemuProcess { pid, pidfd };
+    if !runs_domain(&command_line(pid).ok()?, uuid) {
+        return None;
+    }
+    let started = start_time(pid)?;
+    (!process.is_gone()).then(|| Instance { id: InstanceId { pid, started }, process: Arc::new(process) })
+}
+
+/// Whether any process has this domain's UUID in its command line. When in doubt, yes.
+#[must_use]
+pub fn any_process_of(uuid: Uuid) -> bool {
+    let Ok(entries) = fs::read_dir("/proc") else { return true };
+    for entry in entries {
+        let Ok(entry) = entry else { return true };
+        let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse().ok()) else { continue };
+        match command_line(pid) {
+            Ok(line) if runs_domain(&line, uuid) => return true,
+            Ok(_) => {}
+            Err(error) if is_no_process(&error) => {} // ended meanwhile
+            Err(_) => return true,
+        }
+    }
+    false
+}
+
+/// [`instance_from_pid_file`], but never waits long.
+#[must_use]
+pub fn instance_in_time(run_dir: &Path, name: &str, uuid: Uuid) -> Option<Instance> {
+    let (run_dir, name) = (run_dir.to_owned(), name.to_owned());
+    in_time(move || instance_from_pid_file(&run_dir, &name, uuid)).flatten()
+}
+
+/// [`any_process_of`], but never waits long: when it takes too long, yes.
+#[must_use]
+pub fn any_in_time(uuid: Uuid) -> bool {
+    in_time(move || any_process_of(uuid)).unwrap_or(true)
+}
+
+/// Reading a command line waits for that process's memory map, which a stuck or hostile process can hold for ever. So
+/// it is read on a thread that can be left behind, of which there are few.
+fn in_time<T: Send + 'static>(look: impl FnOnce() -> T + Send + 'static) -> Option<T> {
+    static LEFT_BEHIND: AtomicUsize = AtomicUsize::new(0);
+    if LEFT_BEHIND.load(Ordering::Relaxed) >= MAX_LEFT_BEHIND {
+        return None;
+    }
+    let (send, receive) = std::sync::mpsc::sync_channel(1);
+    LEFT_BEHIND.fetch_add(1, Ordering::Relaxed);
+    let thread = std::thread::Builder::new().spawn(move || {
+        let _ = send.send(look()); // nobody waits any more
+        LEFT_BEHIND.fetch_sub(1, Ordering::Relaxed);
+    });
+    if thread.is_err() {
+        LEFT_BEHIND.fetch_sub(1, Ordering::Relaxed);
+    }
+    receive.recv_timeout(PATIENCE).ok()
+}
+
+fn is_no_process(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::NotFound || error.raw_os_error() == Some(Errno::SRCH.raw_os_error())
+}
+
+fn command_line(pid: i32) -> io::Result<Vec<u8>> {
+    let mut line = Vec::new();
+    fs::File::open(format!("/proc/{pid}/cmdline"))?.take(MAX_COMMAND_LINE).read_to_end(&mut line)?;
+    Ok(line)
+}
+
+/// Whether the argument after `-uuid` is this UUID, as libvirt starts QEMU.
+fn runs_domain(command_line: &[u8], uuid: Uuid) -> bool {
+    let uuid = uuid.to_string();
+    let mut arguments = command_line.split(|byte| *byte == 0);
+    while arguments.any(|argument| argument == b"-uuid") {
+        if arguments.clone().next().is_some_and(|value| value.eq_ignore_ascii_case(uuid.as_bytes())) {
+            return true;
+        }
+    }
+    false
+}
+
+/// Field 22 of `/proc/PID/stat`; the second field, in parentheses, may itself hold spaces and parentheses, proc(5).
+fn start_time(pid: i32) -> Option<u64> {
+    let stat = fs::read(format!("/proc/{pid}/stat")).ok()?;
+    let text = String::from_utf8_lossy(&stat);
+    let (_, after_command) = text.rsplit_once(')')?;
+    after_command.split_ascii_whitespace().nth(19)?.parse().ok()
+}
+
+#[cfg(test)]
+#[path = "process_tests.rs"]
+mod tests;

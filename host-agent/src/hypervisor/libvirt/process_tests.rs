@@ -1,0 +1,134 @@
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use super::*;
+
+const NAME: &str = "web1";
+
+/// A process whose command line looks like that of a domain's QEMU.
+struct Machine {
+    child: Child,
+    uuid: Uuid,
+    run_dir: tempfile::TempDir,
+}
+
+impl Machine {
+    fn start(seed: u128) -> Self {
+        let uuid = Uuid::from_u128(u128::from(std::process::id()) << 64 | seed);
+        // The shell ignores its arguments; it reads until its input is closed.
+        let child = Command::new("/bin/sh")
+            .args(["-c", "read line", "qemu (x) 1 2", "-name", "guest=web1", "-uuid", &uuid.to_string()])
+            .stdin(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let machine = Self { child, uuid, run_dir: tempfile::tempdir().unwrap() };
+        machine.write_pid(machine.pid());
+        machine.wait_for_exec();
+        machine
+    }
+
+    /// Between fork and exec it has our own command line.
+    fn wait_for_exec(&self) {
+        while !runs_domain(&command_line(self.pid()).unwrap(), self.uuid) {
+            std::thread::yield_now();
+        }
+    }
+
+    fn pid(&self) -> i32 {
+        self.child.id().try_into().unwrap()
+    }
+
+    fn write_pid(&self, pid: i32) {
+        fs::write(self.run_dir.path().join(format!("{NAME}.pid")), format!("{pid}\n")).unwrap();
+    }
+
+    fn instance(&self) -> Option<Instance> {
+        instance_from_pid_file(self.run_dir.path(), NAME, self.uuid)
+    }
+}
+
+impl Drop for Machine {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+#[tokio::test]
+async fn a_process_is_gone_when_it_has_been_killed_and_not_before() {
+    let machine = Machine::start(1);
+    let instance = machine.instance().unwrap();
+    assert!(!instance.process.is_gone());
+    assert!(tokio::time::timeout(Duration::from_millis(20), instance.process.gone()).await.is_err());
+
+    instance.process.kill().unwrap();
+    tokio::join!(instance.process.gone(), instance.process.gone());
+
+    assert!(instance.process.is_gone(), "though nobody has reaped it");
+    assert!(!instance.process.is_peer(machine.pid()));
+    assert!(instance.process.describe().ends_with("has exited"));
+    assert!(instance.process.kill().is_ok(), "a dead process needs no killing");
+}
+
+#[test]
+fn an_instance_is_its_pid_and_its_start() {
+    let machine = Machine::start(2);
+
+    let instance = machine.instance().unwrap();
+
+    assert_eq!(instance, machine.instance().unwrap());
+    assert_eq!(instance.id.pid, machine.pid());
+    assert!(instance.id.started > 0);
+    assert!(instance.process.is_peer(machine.pid()) && !instance.process.is_peer(1));
+    assert!(instance.process.describe().contains(" in state "), "{}", instance.process.describe());
+}
+
+#[test]
+fn a_pid_file_that_names_another_process_gives_no_instance() {
+    let machine = Machine::start(3);
+
+    for pid in [1, 0, -1, i32::try_from(std::process::id()).unwrap()] {
+        machine.write_pid(pid);
+        assert_eq!(machine.instance(), None, "{pid}");
+    }
+    fs::write(machine.run_dir.path().join("web1.pid"), "99999999999999").unwrap();
+    assert_eq!(machine.instance(), None);
+}
+
+#[test]
+fn a_name_cannot_lead_out_of_the_directory() {
+    let machine = Machine::start(4);
+    let inner = machine.run_dir.path().join("qemu");
+    fs::create_dir(&inner).unwrap();
+
+    assert_eq!(instance_from_pid_file(&inner, "../web1", machine.uuid), None);
+}
+
+#[test]
+fn any_process_with_the_uuid_counts_even_without_a_pid_file() {
+    let machine = Machine::start(5);
+    let uuid = machine.uuid;
+
+    assert!(any_process_of(uuid));
+    drop(machine);
+    assert!(!any_process_of(uuid));
+}
+
+#[test]
+fn only_the_argument_after_uuid_counts() {
+    let uuid = Uuid::from_u128(7);
+    let line = |text: String| runs_domain(text.replace(' ', "\0").as_bytes(), uuid);
+
+    assert!(line(format!("qemu -uuid {uuid} -m 1")));
+    assert!(line(format!("qemu -uuid x -uuid {}", uuid.to_string().to_uppercase())));
+    assert!(line(format!("qemu -uuid -uuid {uuid}")));
+    assert!(!line(format!("qemu -name {uuid} -uuid")));
+    assert!(!line(format!("qemu -uuid {uuid}x")));
+    assert!(!line(format!("qemu -smbios uuid={uuid}")));
+}
+
+#[test]
+fn the_start_time_is_read_behind_a_hostile_command_name() {
+    assert!(start_time(i32::try_from(std::process::id()).unwrap()).is_some());
+    assert_eq!(start_time(-1), None);
+}

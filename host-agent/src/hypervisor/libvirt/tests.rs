@@ -1,0 +1,150 @@
+use virt::connect::Connect;
+use virt::domain::Domain as Handle;
+
+use super::act::{self, Started};
+use super::*;
+
+const DOMAIN: Uuid = Uuid::from_u128(5);
+
+const HARDWARE: &str = "<memory>8192</memory><os><type>hvm</type></os>";
+
+/// libvirt's own test driver, in this process, with one running domain.
+struct Driver(Connect);
+
+impl Driver {
+    fn open() -> Self {
+        start_event_loop().unwrap();
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let domain = format!("<domain type='test'><name>web1</name><uuid>{DOMAIN}</uuid>{HARDWARE}</domain>");
+        std::fs::write(file.path(), format!("<node>{domain}</node>")).unwrap();
+        Self(Connect::open(Some(&format!("test://{}", file.path().display()))).unwrap())
+    }
+
+    fn standing(&self, uuid: Uuid) -> Result<Standing, CallError> {
+        look::standing(&self.0, uuid)
+    }
+}
+
+impl Drop for Driver {
+    fn drop(&mut self) {
+        self.0.close().unwrap();
+    }
+}
+
+#[test]
+fn a_domain_is_stopped_and_started_again_and_neither_minds_a_repeat() {
+    let driver = Driver::open();
+    let connect = &driver.0;
+    assert_eq!(driver.standing(DOMAIN), Ok(Standing::Active));
+
+    assert_eq!(act::destroy(connect, DOMAIN), Ok(()));
+    assert_eq!(driver.standing(DOMAIN), Ok(Standing::ShutOff));
+    assert_eq!(act::destroy(connect, DOMAIN), Ok(()));
+
+    assert_eq!(act::start(connect, DOMAIN, &Recipe::Defined), Ok(Started::Now));
+    assert_eq!(act::start(connect, DOMAIN, &Recipe::Defined), Ok(Started::Already));
+    assert_eq!(driver.standing(DOMAIN), Ok(Standing::Active));
+}
+
+#[test]
+fn a_transient_domain_is_made_again_from_its_recipe() {
+    let driver = Driver::open();
+    let uuid = Uuid::from_u128(7);
+    let xml = format!(
+        "<domain type='test'><name>passing</name><uuid>{uuid}</uuid>{HARDWARE}\
+         <devices><graphics type='vnc' port='-1' passwd='secret'/></devices></domain>"
+    );
+    Handle::create_xml(&driver.0, &xml, 0).unwrap();
+
+    let recipe = act::recipe(&driver.0, uuid).unwrap();
+    act::destroy(&driver.0, uuid).unwrap();
+    assert_eq!(driver.standing(uuid), Err(CallError::NoDomain));
+
+    assert!(matches!(&recipe, Recipe::Transient(xml) if xml.contains("secret")));
+    assert_eq!(act::start(&driver.0, uuid, &recipe), Ok(Started::Now));
+    assert_eq!(driver.standing(uuid), Ok(Standing::Active));
+}
+
+#[test]
+fn a_defined_domain_needs_no_recipe_but_its_definition() {
+    let driver = Driver::open();
+
+    assert!(act::recipe(&driver.0, DOMAIN) == Ok(Recipe::Defined));
+}
+
+#[test]
+fn an_unknown_domain_is_an_error_for_every_question_and_order() {
+    let driver = Driver::open();
+    let nobody = Uuid::from_u128(1);
+
+    assert_eq!(driver.standing(nobody), Err(CallError::NoDomain));
+    assert_eq!(act::destroy(&driver.0, nobody), Err(CallError::NoDomain));
+    assert_eq!(act::start(&driver.0, nobody, &Recipe::Defined), Err(CallError::NoDomain));
+    assert!(act::recipe(&driver.0, nobody) == Err(CallError::NoDomain));
+    assert_eq!(act::is_migrating(&driver.0, nobody), Err(CallError::NoDomain));
+    assert_eq!(act::abort_job(&driver.0, nobody), Err(CallError::NoDomain));
+}
+
+#[test]
+fn paused_is_active_and_a_refused_start_says_why_in_one_line() {
+    let driver = Driver::open();
+    Handle::lookup_by_uuid(&driver.0, DOMAIN).unwrap().suspend().unwrap();
+    let broken = Recipe::Transient("<domain type='test'><name>x</name></domain>".to_owned());
+
+    let refused = act::start(&driver.0, Uuid::from_u128(2), &broken);
+
+    assert_eq!(driver.standing(DOMAIN), Ok(Standing::Active));
+    assert!(matches!(refused, Err(CallError::Failed(text)) if !text.contains('\n') && !text.is_empty()));
+}
+
+/// A gate that stays closed until it is dropped, for calls to hang at.
+fn gate() -> (std::sync::mpsc::Sender<()>, std::sync::Arc<Mutex<std::sync::mpsc::Receiver<()>>>) {
+    let (gate, passage) = std::sync::mpsc::channel();
+    (gate, std::sync::Arc::new(Mutex::new(passage)))
+}
+
+fn small_pool() -> Pool {
+    start_event_loop().unwrap();
+    Pool::new(Supply::Uri("test:///default".to_owned()), 1)
+}
+
+#[tokio::test]
+async fn a_call_past_its_deadline_is_left_behind_and_others_go_on() {
+    let pool = small_pool();
+    let (gate, passage) = gate();
+    let deadline = Duration::from_millis(50);
+
+    let hung = pool.call(Lane::Act, deadline, move |_| Ok(passage.lock().unwrap().recv().is_ok())).await;
+    let next =
+        pool.call(Lane::Act, Duration::from_secs(20), |connect| Ok(connect.is_alive() == Ok(true))).await;
+
+    assert_eq!((hung, next), (Err(CallError::Deadline(deadline)), Ok(true)));
+    drop(gate);
+}
+
+#[tokio::test]
+async fn calls_that_hang_are_bounded() {
+    let pool = small_pool();
+    let (gate, passage) = gate();
+
+    let mut last = Ok(true);
+    while !matches!(last, Err(CallError::Failed(_))) {
+        let passage = passage.clone();
+        let hang = move |_: &_| Ok(passage.lock().unwrap().recv().is_ok());
+        last = pool.call(Lane::Look, Duration::from_millis(5), hang).await;
+    }
+    drop(gate);
+
+    assert!(matches!(last, Err(CallError::Failed(text)) if text.starts_with("too many hung calls")));
+}
+
+#[tokio::test]
+async fn without_libvirt_a_call_fails_and_never_waits() {
+    let settings = Settings::new("qemu:///system?socket=/nonexistent/libvirt-sock", "/run/guests");
+    let libvirt = Libvirt::start(settings).unwrap();
+
+    let asked = libvirt.standing(DOMAIN).await;
+
+    assert!(matches!(asked, Err(CallError::Unreachable(_))), "{asked:?}");
+    assert!(!libvirt.is_connected());
+}
