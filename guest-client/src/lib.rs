@@ -35,14 +35,15 @@ use trace::Trace;
 /// The whole program, from its arguments to its end. `started` is when the process began.
 #[must_use]
 pub fn run(arguments: Vec<OsString>, started: Instant) -> Outcome {
-    let options = match Options::read(arguments, &std::io::stdin()) {
-        Ok(options) => options,
+    let (options, warnings) = Options::read(arguments, &std::io::stdin());
+    let outcome = match options {
+        Ok(options) => Outcome::of(act(&options, started), &options),
         Err(OptionsError::Usage(usage)) if !usage.use_stderr() => {
-            return Outcome::success(vec![usage.to_string().trim_end().to_owned()]);
+            Outcome::success(vec![usage.to_string().trim_end().to_owned()])
         }
-        Err(error) => return Outcome::failure(&error),
+        Err(error) => Outcome::failure(&error),
     };
-    Outcome::of(act(&options, started), &options)
+    Outcome { complaints: [warnings, outcome.complaints].concat(), ..outcome }
 }
 
 fn act(options: &Options, started: Instant) -> Finding {

@@ -31,8 +31,9 @@ impl Trace {
     pub fn say(&self, step: Arguments<'_>) {
         if let Some(started) = self.started {
             let ms = started.elapsed().as_secs_f64() * 1e3;
+            let line = format!("{ms:9.2} ms  {step}\n");
             // A closed standard error is no reason to stop fencing.
-            let _written = writeln!(std::io::stderr(), "{ms:9.2} ms  {step}");
+            let _written = std::io::stderr().write_all(line.as_bytes());
         }
     }
 }

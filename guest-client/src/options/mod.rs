@@ -7,8 +7,6 @@
 
 mod argv;
 mod stdin;
-#[cfg(test)]
-mod tests;
 
 use std::ffi::OsString;
 use std::io::{IsTerminal, Stdin};
@@ -57,8 +55,6 @@ pub struct Options {
     pub json: bool,
     /// Tell each step.
     pub verbose: bool,
-    /// What was odd, for people.
-    pub warnings: Vec<String>,
 }
 
 /// Why options cannot be acted on.
@@ -124,19 +120,22 @@ pub enum OptionsError {
 }
 
 impl Options {
-    /// The options on the command line, or on standard input when there are none.
-    ///
-    /// # Errors
-    /// Whatever makes them unusable; also help and version, as [`OptionsError::Usage`].
-    pub fn read(arguments: Vec<OsString>, input: &Stdin) -> Result<Self, OptionsError> {
+    /// The options on the command line, or on standard input when there are none; and what was odd about them.
+    pub fn read(arguments: Vec<OsString>, input: &Stdin) -> (Result<Self, OptionsError>, Vec<String>) {
         let written = if arguments.len() > 1 {
-            argv::read(arguments)?
+            argv::read(arguments).map_err(OptionsError::from)
         } else if input.is_terminal() {
-            return Err(OptionsError::Nothing);
+            Err(OptionsError::Nothing)
         } else {
-            stdin::read(input.lock())?
+            stdin::read(input.lock())
         };
-        written.check()
+        match written {
+            Ok(mut written) => {
+                let warnings = std::mem::take(&mut written.warnings);
+                (written.check(), warnings)
+            }
+            Err(error) => (Err(error), Vec::new()),
+        }
     }
 }
 
@@ -156,16 +155,7 @@ impl Written {
         // Cluster software sends a device's delay with every action; only these two wait.
         let waits = matches!(ask, Some(Ask::Power(Power::Off | Power::Reboot, _)));
         let delay = if waits { delay } else { Duration::ZERO };
-        Ok(Options {
-            action,
-            ask,
-            device: self.device,
-            timeout,
-            delay,
-            json: self.json,
-            verbose,
-            warnings: self.warnings,
-        })
+        Ok(Options { action, ask, device: self.device, timeout, delay, json: self.json, verbose })
     }
 
     fn target(&self) -> Result<Option<Target>, OptionsError> {

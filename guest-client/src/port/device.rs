@@ -2,7 +2,7 @@
 //!
 //! In:  its path. Out: a [`Stream`], or that it is busy or the host away.
 //!
-//! Invariant: two of us never read from one serial port at a time: the kernel alone would let root do that.
+//! Invariant: two of us never read from one port at a time.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, IsTerminal, Read};
@@ -11,7 +11,7 @@ use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
-use nix::fcntl::{Flock, FlockArg, OFlag};
+use nix::fcntl::OFlag;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use tokio::net::UnixStream;
 use tokio_serial::{ClearBuffer, SerialPort, SerialPortBuilderExt};
@@ -69,16 +69,19 @@ impl Device {
         }
         let flags = (OFlag::O_NONBLOCK | OFlag::O_NOCTTY).bits();
         let file = OpenOptions::new().read(true).write(true).custom_flags(flags).open(&self.path)?;
-        if file.is_terminal() { self.open_serial(file) } else { self.attach(file) }
+        if file.is_terminal() { self.open_serial() } else { self.attach(file) }
     }
 
-    fn open_serial(&self, file: File) -> io::Result<Attempt<Stream>> {
-        let lock = Flock::lock(file, FlockArg::LockExclusiveNonblock)
-            .map_err(|(_, errno)| io::Error::from(errno))?;
+    /// The serial crate locks the port by flock, so that even two programs of root do not read each other's bytes.
+    fn open_serial(&self) -> io::Result<Attempt<Stream>> {
         let path = self.path.to_str().ok_or(io::ErrorKind::InvalidInput)?;
-        let serial = tokio_serial::new(path, BAUD).open_native_async()?;
-        serial.clear(ClearBuffer::Input)?; // what came before is stale; a short write cannot be
-        Ok(Attempt::Open(Stream::Serial(serial, lock)))
+        let serial = match tokio_serial::new(path, BAUD).open_native_async() {
+            // It was there a moment ago: that is how the crate calls a locked one.
+            Err(error) if error.kind == tokio_serial::ErrorKind::NoDevice => return Ok(Attempt::Busy),
+            serial => serial?,
+        };
+        serial.clear(ClearBuffer::Input)?; // whatever came before our request is stale
+        Ok(Attempt::Open(Stream::Serial(serial)))
     }
 
     /// A virtio port, if the host has its other end open.
@@ -108,10 +111,43 @@ impl Device {
 }
 
 fn is_busy(error: &io::Error) -> bool {
-    // a lock, or the backlog of a socket, says "would block"
+    // the full backlog of a socket says "would block"
     matches!(error.kind(), io::ErrorKind::ResourceBusy | io::ErrorKind::WouldBlock)
 }
 
 fn is_denied(error: &io::Error) -> bool {
     error.kind() == io::ErrorKind::PermissionDenied
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::fd::OwnedFd;
+    use std::os::unix::net::UnixStream as Pair;
+
+    fn open(device: &mut Device) -> io::Result<Attempt<Stream>> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(device.open())
+    }
+
+    #[test]
+    fn a_port_whose_host_is_away_is_held_open() {
+        let (guest, host) = Pair::pair().unwrap();
+        guest.set_nonblocking(true).unwrap();
+        let mut device = Device::new("/dev/none".into());
+        device.held = Some(File::from(OwnedFd::from(guest)));
+        drop(host);
+
+        assert!(matches!(open(&mut device), Ok(Attempt::Away)));
+        assert!(device.held.is_some());
+    }
+
+    #[test]
+    fn a_device_that_was_never_there_is_an_error_and_one_that_vanished_is_away() {
+        let mut device = Device::new("/dev/none".into());
+
+        assert!(open(&mut device).is_err());
+        device.was_open = true;
+        assert!(matches!(open(&mut device), Ok(Attempt::Away)));
+    }
 }

@@ -5,6 +5,7 @@
 //! Invariant: a port that becomes free is tried again at once (its closing is an inotify event), and one whose host
 //! comes back within [`HOST_LOOK`].
 
+use std::ffi::OsStr;
 use std::fs;
 use std::io;
 use std::path::Path;
@@ -112,7 +113,8 @@ fn holder(path: &Path) -> String {
     let unknown = || "another program".to_owned();
     let Ok(device) = fs::canonicalize(path) else { return unknown() };
     let processes = fs::read_dir("/proc").into_iter().flatten().flatten().map(|entry| entry.path());
-    let found = processes.filter(|process| !process.ends_with("self")).find(|process| {
+    let is_number = |name: &OsStr| name.to_string_lossy().bytes().all(|b| b.is_ascii_digit());
+    let found = processes.filter(|process| process.file_name().is_some_and(is_number)).find(|process| {
         let open = fs::read_dir(process.join("fd")).into_iter().flatten().flatten();
         let mut open = open.filter_map(|fd| fs::read_link(fd.path()).ok());
         open.any(|file| file == device)

@@ -9,7 +9,6 @@ use std::io::{self, Read, Write};
 use std::os::fd::AsRawFd;
 
 use nix::errno::Errno;
-use nix::fcntl::Flock;
 use tokio::io::unix::AsyncFd;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, Interest};
 use tokio::net::UnixStream;
@@ -27,8 +26,7 @@ pub(super) enum Lost {
 /// An open port.
 pub(super) enum Stream {
     Virtio(AsyncFd<File>),
-    /// With the lock that keeps others of us away.
-    Serial(SerialStream, #[expect(dead_code, reason = "held until the port is closed")] Flock<File>),
+    Serial(SerialStream),
     Socket(UnixStream),
 }
 
@@ -37,7 +35,7 @@ impl Stream {
     pub(super) fn into_file(self) -> Option<File> {
         match self {
             Self::Virtio(file) => Some(file.into_inner()),
-            Self::Serial(..) | Self::Socket(_) => None,
+            Self::Serial(_) | Self::Socket(_) => None,
         }
     }
 
@@ -45,7 +43,7 @@ impl Stream {
     pub(super) async fn read(&mut self, buffer: &mut [u8]) -> Result<usize, Lost> {
         let count = match self {
             Self::Virtio(file) => ready(file, Interest::READABLE, |mut file| file.read(buffer)).await,
-            Self::Serial(serial, _) => AsyncReadExt::read(serial, buffer).await.map_err(sort),
+            Self::Serial(serial) => AsyncReadExt::read(serial, buffer).await.map_err(sort),
             Self::Socket(socket) => socket.read(buffer).await.map_err(sort),
         }?;
         if count == 0 { Err(Lost::Away) } else { Ok(count) }
@@ -61,7 +59,7 @@ impl Stream {
                 }
                 Ok(())
             }
-            Self::Serial(serial, _) => AsyncWriteExt::write_all(serial, bytes).await.map_err(sort),
+            Self::Serial(serial) => AsyncWriteExt::write_all(serial, bytes).await.map_err(sort),
             Self::Socket(socket) => socket.write_all(bytes).await.map_err(sort),
         }
     }
@@ -100,5 +98,62 @@ fn sort(error: io::Error) -> Lost {
     match errno {
         Some(Errno::EIO | Errno::EPIPE | Errno::ECONNRESET | Errno::ENODEV | Errno::ENXIO) => Lost::Away,
         _ => Lost::Broken(error),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::fd::OwnedFd;
+    use std::os::unix::net::UnixStream as Pair;
+    use std::time::Duration;
+
+    use tokio::time::timeout;
+
+    /// A stream such as a virtio port is one, by a socket pair; and the host's end.
+    fn stream() -> (Stream, Pair) {
+        let (guest, host) = Pair::pair().unwrap();
+        guest.set_nonblocking(true).unwrap();
+        (Stream::Virtio(watched(File::from(OwnedFd::from(guest))).unwrap()), host)
+    }
+
+    fn in_a_runtime<T>(work: impl Future<Output = T>) -> T {
+        tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(work)
+    }
+
+    #[test]
+    fn bytes_go_both_ways() {
+        in_a_runtime(async {
+            let (mut stream, mut host) = stream();
+            let mut buffer = [0; 16];
+
+            stream.write_all(b"to the host").await.unwrap();
+            host.read_exact(&mut buffer[..11]).unwrap();
+            host.write_all(b"back").unwrap();
+
+            assert_eq!(stream.read(&mut buffer).await.unwrap(), 4);
+            assert_eq!(&buffer[..4], b"back");
+        });
+    }
+
+    #[test]
+    fn a_host_that_closes_is_away() {
+        in_a_runtime(async {
+            let (mut stream, host) = stream();
+            drop(host);
+
+            assert!(matches!(stream.read(&mut [0; 16]).await, Err(Lost::Away)));
+            assert!(matches!(stream.write_all(b"x").await, Err(Lost::Away)));
+        });
+    }
+
+    #[test]
+    fn a_host_that_does_not_read_is_waited_for_without_spinning() {
+        in_a_runtime(async {
+            let (mut stream, _host) = stream();
+            let much = vec![0; 16 << 20];
+
+            assert!(timeout(Duration::from_millis(50), stream.write_all(&much)).await.is_err());
+        });
     }
 }

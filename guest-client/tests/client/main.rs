@@ -1,0 +1,12 @@
+//! The guest client as a process, against a scripted host.
+
+#[cfg(test)]
+mod actions;
+#[cfg(test)]
+mod channel;
+#[cfg(test)]
+mod host;
+#[cfg(test)]
+mod input;
+#[cfg(test)]
+mod trouble;
