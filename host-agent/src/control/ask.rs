@@ -36,9 +36,9 @@ pub enum AskError {
 /// Asks the agent that runs with this control socket. Waits at most 10 s.
 pub fn ask(socket: &Path, question: &Question) -> Result<Answer, AskError> {
     let path = socket.to_owned();
-    let stream = UnixStream::connect(socket).map_err(|source| match source.kind() {
-        std::io::ErrorKind::PermissionDenied => AskError::NotAllowed { path },
-        _ => AskError::NotRunning { path, source },
+    let stream = UnixStream::connect(socket).map_err(|source| {
+        let denied = source.kind() == std::io::ErrorKind::PermissionDenied;
+        if denied { AskError::NotAllowed { path } } else { AskError::NotRunning { path, source } }
     })?;
     let line = exchange(&stream, question).map_err(AskError::NoAnswer)?;
     serde_json::from_str(&line).map_err(AskError::Strange)

@@ -5,6 +5,7 @@
 //! Invariant: the socket belongs to root alone (0600), and a question changes nothing.
 
 mod ask;
+mod serve;
 
 use std::path::PathBuf;
 
@@ -12,6 +13,7 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 pub use ask::{AskError, ask};
+pub use serve::serve;
 
 /// What the operator asks.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -85,6 +87,4 @@ pub struct ChannelReport {
     pub path: PathBuf,
     /// `served`, `waiting` (for QEMU), `occupied` (by another program) or `failed: WHY`.
     pub state: String,
-    /// Requests heard since the agent started.
-    pub requests: u64,
 }

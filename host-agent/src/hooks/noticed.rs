@@ -36,7 +36,10 @@ pub(super) fn by(daemon: &Daemon, hooks_dir: &Path, runtime_dir: &Path) -> bool 
     let Some(started) = daemon.started() else { return false };
     told.lines().any(|line| line == told_line(daemon))
         || last_call(runtime_dir).is_some_and(|called| called > started)
-        || hooks(hooks_dir).iter().filter_map(|hook| placed(hook)).any(|placed| placed + DOUBT < started)
+        || hooks(hooks_dir)
+            .iter()
+            .filter_map(|hook| placed(hook))
+            .any(|placed| started.duration_since(placed).is_ok_and(|before| before > DOUBT))
 }
 
 /// Remembers that these daemons, and no others, have noticed.

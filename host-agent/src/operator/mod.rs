@@ -45,8 +45,8 @@ pub enum Failure {
     #[error(transparent)]
     Libvirt(#[from] channel::LibvirtError),
     /// The agent itself.
-    #[error("{0}")]
-    Agent(String),
+    #[error(transparent)]
+    Agent(#[from] crate::daemon::DaemonError),
     /// Nobody reads what we print.
     #[error("cannot write the answer: {0}")]
     Output(#[from] io::Error),
@@ -101,8 +101,9 @@ fn run(line: &CommandLine, out: &mut dyn Write) -> Result<u8, Failure> {
 }
 
 /// Runs the agent until it is told to stop.
-fn agent(_config: &Config, _simulate: Option<&Path>) -> Result<u8, Failure> {
-    Err(Failure::Agent("this build has no agent to run".into()))
+fn agent(config: &Config, simulate: Option<&Path>) -> Result<u8, Failure> {
+    crate::daemon::run(config, simulate)?;
+    Ok(0)
 }
 
 #[cfg(test)]

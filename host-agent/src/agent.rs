@@ -1,0 +1,41 @@
+//! What all sessions share.
+
+use std::sync::Arc;
+
+use tokio::sync::watch;
+
+use crate::channel::board::Board;
+use crate::hypervisor::Hypervisor;
+use crate::inventory::Inventory;
+use crate::orders::Orders;
+use crate::policy::Policy;
+
+/// The running agent, as its sessions see it.
+pub struct Agent {
+    /// The hypervisor of this host.
+    pub hypervisor: Arc<dyn Hypervisor>,
+    /// The domains of this host.
+    pub inventory: watch::Receiver<Arc<Inventory>>,
+    /// The rules that hold.
+    pub policy: watch::Receiver<Arc<Policy>>,
+    /// The orders under way.
+    pub orders: Arc<Orders>,
+    /// How each channel is.
+    pub board: Board,
+    /// Set when the agent shuts down.
+    pub stopping: watch::Receiver<bool>,
+}
+
+impl Agent {
+    /// The domains now.
+    #[must_use]
+    pub fn domains(&self) -> Arc<Inventory> {
+        self.inventory.borrow().clone()
+    }
+
+    /// The rules now.
+    #[must_use]
+    pub fn rules(&self) -> Arc<Policy> {
+        self.policy.borrow().clone()
+    }
+}

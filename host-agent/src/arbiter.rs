@@ -1,0 +1,168 @@
+//! Who goes first: joins equal requests, remembers verdicts, decides fence races.
+//!
+//! In:  accepted requests, one after the other. Out: a [`Decision`] for each.
+//!
+//! Invariant: pure. It reads no clock and does no I/O, so the same sequence gives the same decisions on every host,
+//! whoever makes the sequence. A condemned guest's power requests are refused: of two that fence each other, the one
+//! accepted first survives.
+
+use std::collections::{HashMap, VecDeque};
+use std::time::Duration;
+
+use fence_vmchannel_protocol::{Power, Reason, RequestId, Verdict};
+use uuid::Uuid;
+
+use crate::domain::InstanceId;
+
+/// The number of an order, in the order of acceptance.
+pub type OrderNumber = u64;
+
+/// How long a verdict is kept for repeats.
+pub const VERDICT_KEPT: Duration = Duration::from_secs(600);
+/// How many verdicts are kept for one guest.
+pub const VERDICTS_PER_GUEST: usize = 64;
+/// How many orders one guest may wait for at a time.
+pub const OPEN_PER_GUEST: usize = 4;
+
+/// A request that the policy permits, as the arbiter needs it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Application {
+    /// The asking guest and the process it runs as.
+    pub asker: (Uuid, InstanceId),
+    /// The request's id.
+    pub request: RequestId,
+    /// The target.
+    pub target: Uuid,
+    /// What is to be done.
+    pub power: Power,
+}
+
+/// What becomes of an application.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Decision {
+    /// A new order is to be carried out.
+    Begin(OrderNumber),
+    /// This order, begun for an equal request, will answer it.
+    Join(OrderNumber),
+    /// It was answered before.
+    Repeat(Box<Verdict>),
+    /// It is not taken.
+    Refuse(Reason, &'static str),
+}
+
+#[derive(Debug)]
+struct Open {
+    number: OrderNumber,
+    power: Power,
+}
+
+#[derive(Debug)]
+struct Entry {
+    request: RequestId,
+    target: Uuid,
+    power: Power,
+    answer: Answer,
+}
+
+#[derive(Debug)]
+enum Answer {
+    Awaited(OrderNumber),
+    Given(Box<Verdict>, Duration),
+}
+
+/// All open orders and recent verdicts of one host.
+#[derive(Debug, Default)]
+pub struct Arbiter {
+    accepted: OrderNumber,
+    open: HashMap<Uuid, Open>,
+    /// The last instance of each target that was stopped or sent SIGKILL: nothing it asked for counts any more, not even
+    /// what still waits in its socket after its death.
+    condemned: HashMap<Uuid, InstanceId>,
+    guests: HashMap<Uuid, VecDeque<Entry>>,
+}
+
+impl Arbiter {
+    /// Decides about the next application of the sequence. `now` is the time since the sequence began.
+    pub fn accept(&mut self, application: &Application, now: Duration) -> Decision {
+        let guest = application.asker.0;
+        self.forget_old(guest, now);
+        let entries = self.guests.entry(guest).or_default();
+        if let Some(entry) = entries.iter().find(|entry| entry.request == application.request) {
+            if (entry.target, entry.power) != (application.target, application.power) {
+                return Decision::Refuse(Reason::BadRequest, "this id was used for another request");
+            }
+            return match &entry.answer {
+                Answer::Awaited(number) => Decision::Join(*number),
+                Answer::Given(verdict, _) => Decision::Repeat(verdict.clone()),
+            };
+        }
+        if entries.iter().filter(|entry| matches!(entry.answer, Answer::Awaited(_))).count() >= OPEN_PER_GUEST
+        {
+            return Decision::Refuse(Reason::Busy, "too many orders of this guest are open");
+        }
+        if self.is_condemned(application.asker) {
+            return Decision::Refuse(Reason::Condemned, "this guest is being fenced");
+        }
+        let decision = match self.open.get(&application.target) {
+            Some(open) if open.power == application.power => Decision::Join(open.number),
+            Some(_) => return Decision::Refuse(Reason::Busy, "another order on this target is open"),
+            None => Decision::Begin(self.begin(application)),
+        };
+        self.remember(application, &decision);
+        decision
+    }
+
+    fn begin(&mut self, application: &Application) -> OrderNumber {
+        self.accepted += 1;
+        let open = Open { number: self.accepted, power: application.power };
+        self.open.insert(application.target, open);
+        self.accepted
+    }
+
+    fn remember(&mut self, application: &Application, decision: &Decision) {
+        let (Decision::Begin(number) | Decision::Join(number)) = decision else { return };
+        let entries = self.guests.entry(application.asker.0).or_default();
+        if entries.len() >= VERDICTS_PER_GUEST
+            && let Some(oldest) = entries.iter().position(|entry| matches!(entry.answer, Answer::Given(..)))
+        {
+            entries.remove(oldest);
+        }
+        entries.push_back(Entry {
+            request: application.request,
+            target: application.target,
+            power: application.power,
+            answer: Answer::Awaited(*number),
+        });
+    }
+
+    /// An order ended. `stopped` is the target's instance if it was stopped or sent SIGKILL, seen dead or not.
+    pub fn finish(&mut self, target: Uuid, stopped: Option<InstanceId>) {
+        self.open.remove(&target);
+        if let Some(instance) = stopped {
+            self.condemned.insert(target, instance);
+        }
+    }
+
+    /// A guest was given this verdict; a repeat of its request gets the same.
+    pub fn answered(&mut self, guest: Uuid, request: RequestId, verdict: &Verdict, now: Duration) {
+        let entries = self.guests.get_mut(&guest);
+        if let Some(entry) =
+            entries.and_then(|entries| entries.iter_mut().find(|entry| entry.request == request))
+        {
+            entry.answer = Answer::Given(Box::new(verdict.clone()), now);
+        }
+    }
+
+    /// A guest whose end is decided may not act.
+    fn is_condemned(&self, (guest, instance): (Uuid, InstanceId)) -> bool {
+        let open = self.open.get(&guest).is_some_and(|open| open.power != Power::On);
+        open || self.condemned.get(&guest) == Some(&instance)
+    }
+
+    fn forget_old(&mut self, guest: Uuid, now: Duration) {
+        let is_old = |entry: &Entry| matches!(&entry.answer, Answer::Given(_, at) if now.saturating_sub(*at) > VERDICT_KEPT);
+        if let Some(entries) = self.guests.get_mut(&guest) {
+            entries.retain(|entry| !is_old(entry));
+        }
+    }
+}

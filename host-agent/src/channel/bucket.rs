@@ -1,0 +1,52 @@
+//! A token bucket.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+/// Lets `rate` things pass in a second and up to `burst` at once.
+#[derive(Debug)]
+pub(super) struct Bucket {
+    every: Duration,
+    depth: Duration,
+    /// When the bucket will be full again.
+    full_at: Instant,
+}
+
+impl Bucket {
+    pub(super) fn new((rate, burst): (u32, u32)) -> Self {
+        let every = Duration::from_secs(1) / rate.max(1);
+        Self { every, depth: every * burst.saturating_sub(1), full_at: Instant::now() }
+    }
+
+    /// When the next thing may pass.
+    pub(super) fn ready_at(&self) -> Instant {
+        self.full_at.checked_sub(self.depth).unwrap_or(self.full_at)
+    }
+
+    /// One thing passes.
+    pub(super) fn take(&mut self) {
+        self.full_at = self.full_at.max(Instant::now()) + self.every;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_burst_passes_and_then_the_rate_holds() {
+        let mut bucket = Bucket::new((20, 40));
+        for _ in 0..40 {
+            assert!(bucket.ready_at() <= Instant::now());
+            bucket.take();
+        }
+
+        assert!(bucket.ready_at() > Instant::now());
+        tokio::time::advance(Duration::from_millis(50)).await;
+
+        assert!(bucket.ready_at() <= Instant::now());
+        bucket.take();
+        assert!(bucket.ready_at() > Instant::now());
+    }
+}

@@ -1,0 +1,95 @@
+//! The sockets of channels: making ours, reaching QEMU's, knowing the peer.
+//!
+//! In:  paths and owners. Out: listeners and connections with the peer's pid.
+//!
+//! Invariant: a socket of ours appears under its name complete, with its owner and mode, by one rename; nobody but its
+//! owner can connect.
+
+use std::fs;
+use std::io;
+use std::os::fd::AsFd;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+
+use nix::sys::socket::{getsockopt, sockopt::PeerCredentials};
+use nix::unistd::{Gid, Uid, chown};
+use tokio::net::{UnixListener, UnixStream};
+
+use crate::domain::Owner;
+
+/// The process at the other end, as the kernel knows it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Peer {
+    /// Its pid.
+    pub pid: i32,
+    /// Its user.
+    pub uid: u32,
+}
+
+/// Who is at the other end of this connection (`SO_PEERCRED`, unix(7)).
+pub fn peer(stream: &impl AsFd) -> io::Result<Peer> {
+    let credentials = getsockopt(&stream.as_fd(), PeerCredentials)?;
+    Ok(Peer { pid: credentials.pid(), uid: credentials.uid() })
+}
+
+/// A listening socket whose file is removed with it.
+#[derive(Debug)]
+pub struct Listener {
+    socket: UnixListener,
+    path: PathBuf,
+}
+
+impl Listener {
+    /// Listens at `path` for the owner only, in place of whatever was there.
+    pub fn open(path: &Path, owner: Option<Owner>) -> io::Result<Self> {
+        let name = path.file_name().ok_or(io::ErrorKind::InvalidInput)?.to_string_lossy();
+        let unfinished = path.with_file_name(format!(".{name}"));
+        remove(&unfinished)?;
+        let socket = UnixListener::bind(&unfinished)?;
+        let finish = || {
+            fs::set_permissions(&unfinished, fs::Permissions::from_mode(0o600))?;
+            if let Some(owner) = owner {
+                chown(&unfinished, Some(Uid::from_raw(owner.uid)), Some(Gid::from_raw(owner.gid)))?;
+            }
+            fs::rename(&unfinished, path)
+        };
+        finish().inspect_err(|_| drop(remove(&unfinished)))?;
+        Ok(Self { socket, path: path.to_owned() })
+    }
+
+    /// The next connection and its peer. Cancel safe.
+    pub async fn accept(&self) -> io::Result<(UnixStream, Peer)> {
+        let (stream, _) = self.socket.accept().await?;
+        let peer = peer(&stream)?;
+        Ok((stream, peer))
+    }
+}
+
+impl Drop for Listener {
+    fn drop(&mut self) {
+        if let Err(error) = remove(&self.path) {
+            tracing::warn!(path = %self.path.display(), %error, "a socket could not be removed");
+        }
+    }
+}
+
+fn remove(path: &Path) -> io::Result<()> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
+}
+
+/// Whether somebody connected to this socket waits to be served: QEMU serves one connection and lets the others wait.
+///
+/// The kernel lists a connection that was not accepted yet as state 02 (`SS_CONNECTING`) under the listener's path in
+/// `/proc/net/unix` (`net/unix/af_unix.c`, `unix_seq_show`).
+#[must_use]
+pub fn somebody_waits(path: &Path) -> bool {
+    let Ok(table) = fs::read_to_string("/proc/net/unix") else { return false };
+    let path = path.to_string_lossy();
+    table.lines().any(|line| {
+        let mut fields = line.split_ascii_whitespace();
+        fields.nth(5) == Some("02") && fields.nth(1) == Some(&path)
+    })
+}

@@ -1,0 +1,109 @@
+//! The agent's side of the control socket.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use fence_vmchannel_protocol::{PowerState, Target};
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::net::UnixStream;
+use tokio::time::{sleep, timeout};
+
+use super::{Answer, ChannelReport, GuestReport, Question};
+use crate::agent::Agent;
+use crate::channel::socket::Listener;
+use crate::domain::{ChannelSpec, Domain, Mode, Port};
+use crate::inventory::{Seen, glance};
+use crate::policy::Action;
+use crate::rules::Problems;
+
+/// How long an operator's command may take to ask and to read.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// Bytes of a question.
+const QUESTION_BYTES: u64 = 16 * 1024;
+
+/// Answers questions, one after the other, until it is dropped.
+pub async fn serve(path: PathBuf, agent: Arc<Agent>, problems: Problems) {
+    loop {
+        match Listener::open(&path, None) {
+            Ok(listener) => {
+                while let Ok((stream, _)) = listener.accept().await {
+                    if let Err(error) = timeout(PATIENCE, answer(stream, &agent, &problems)).await {
+                        tracing::debug!(%error, "an operator's command did not read its answer");
+                    }
+                }
+            }
+            Err(error) => {
+                tracing::error!(path = %path.display(), %error, "the control socket cannot be made")
+            }
+        }
+        sleep(Duration::from_secs(1)).await; // descriptors may be short for a while
+    }
+}
+
+async fn answer(mut stream: UnixStream, agent: &Agent, problems: &Problems) -> std::io::Result<()> {
+    let (read, mut write) = stream.split();
+    let mut line = String::new();
+    BufReader::new(read.take(QUESTION_BYTES)).read_line(&mut line).await?;
+    let answer = match serde_json::from_str(&line) {
+        Ok(Question::Guests) => guests(agent, problems),
+        Ok(Question::Explain { source, action, target }) => {
+            explain(agent, &source, &action, &target).unwrap_or_else(|text| Answer::Error { text })
+        }
+        Err(error) => Answer::Error { text: format!("not a question: {error}") },
+    };
+    write.write_all(format!("{}\n", serde_json::to_string(&answer)?).as_bytes()).await
+}
+
+fn guests(agent: &Agent, problems: &Problems) -> Answer {
+    let domains = agent.domains();
+    let mut guests: Vec<GuestReport> = domains.iter().map(|domain| guest(agent, domain)).collect();
+    guests.sort_by(|one, other| one.name.cmp(&other.name));
+    Answer::Guests {
+        libvirt_connected: agent.hypervisor.is_connected(),
+        problems: problems.now().iter().map(ToString::to_string).collect(),
+        guests,
+    }
+}
+
+fn guest(agent: &Agent, domain: &Domain) -> GuestReport {
+    let state = match glance(&*agent.hypervisor, domain) {
+        Seen::State(PowerState::On) => "on",
+        Seen::State(PowerState::Off) => "off",
+        Seen::Nothing(_) | Seen::Ask => "unknown",
+    };
+    let channel = |spec: &ChannelSpec| ChannelReport {
+        port: match spec.port {
+            Port::Virtio => "virtio",
+            Port::Serial => "serial",
+        }
+        .into(),
+        mode: match spec.mode {
+            Mode::Connect => "connect",
+            Mode::Bind => "bind",
+        }
+        .into(),
+        path: spec.path.clone(),
+        state: agent.board.of(domain.uuid, spec).to_string(),
+    };
+    GuestReport {
+        name: domain.name.to_string(),
+        uuid: domain.uuid,
+        state: state.into(),
+        cluster: domain.cluster.clone(),
+        pid: domain.instance.as_ref().filter(|_| domain.is_alive()).map(|instance| instance.id.pid),
+        channels: domain.channels.iter().map(channel).collect(),
+    }
+}
+
+fn explain(agent: &Agent, source: &str, action: &str, target: &str) -> Result<Answer, String> {
+    let domains = agent.domains();
+    let find = |text: &str| {
+        let target: Target = text.parse().map_err(|error| format!("{text:?}: {error}"))?;
+        let unknown = || format!("no domain {text:?} on this host; `fence-vmchanneld guests` lists them");
+        domains.find(&target).cloned().ok_or_else(unknown)
+    };
+    let action: Action = action.parse()?;
+    let decision = agent.rules().decide(&*find(source)?, action, &*find(target)?);
+    Ok(Answer::Explain { allowed: decision.allowed, rule: decision.rule })
+}

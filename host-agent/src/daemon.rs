@@ -1,0 +1,261 @@
+//! The running agent: all its tasks, its start and its end.
+//!
+//! In:  settings and signals. Out: a process that serves guests until SIGTERM.
+//!
+//! Invariant: every task lives in one JoinSet. A session that panics dies alone; a core task that ends stops the agent, and
+//! systemd restarts it.
+
+use std::fs;
+use std::io;
+use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::{mpsc, watch};
+use tokio::task::{JoinError, JoinSet};
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
+
+use crate::agent::Agent;
+use crate::channel::board::Board;
+use crate::channels::Channels;
+use crate::config::Config;
+use crate::hooks::Spool;
+use crate::hypervisor::Hypervisor;
+use crate::hypervisor::libvirt::{Libvirt, Settings, StartError};
+use crate::hypervisor::simulated::{Simulated, SimulationError};
+use crate::inventory::{Census, Inventory};
+use crate::orders::{Orders, Patience, Work};
+use crate::{control, hints, rules};
+
+/// How many orders may wait to be begun, and how many hints to be taken.
+const QUEUE: usize = 1024;
+/// How long orders under way may still take after SIGTERM.
+const DRAIN: Duration = Duration::from_millis(1500);
+/// How often sockets without a domain are looked for.
+const SWEEP: Duration = Duration::from_secs(30);
+
+/// What a task was, when it ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Task {
+    /// It serves one channel, or carries out one order: it may end.
+    Channel,
+    /// One order.
+    Order,
+    /// The agent cannot be without it.
+    Core(&'static str),
+}
+
+/// Why the agent cannot run.
+#[derive(Debug, thiserror::Error)]
+pub enum DaemonError {
+    /// A directory cannot be made.
+    #[error("cannot make {0}: {1}; run as root, or set runtime-dir")]
+    Directory(String, #[source] io::Error),
+    /// The process lacks something.
+    #[error("cannot start: {0}")]
+    Start(#[from] io::Error),
+    /// libvirt's library.
+    #[error(transparent)]
+    Libvirt(#[from] StartError),
+    /// The simulation's file.
+    #[error(transparent)]
+    Simulation(#[from] SimulationError),
+    /// A core task ended.
+    #[error("{0} ended, which it never should; see the log")]
+    Core(String),
+}
+
+/// Runs the agent until SIGTERM or SIGINT.
+pub fn run(config: &Config, simulate: Option<&Path>) -> Result<(), DaemonError> {
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_all().max_blocking_threads(128).build()?;
+    let ended = runtime.block_on(Daemon::run(config, simulate));
+    // A hung libvirt call must not hold us up.
+    runtime.shutdown_background();
+    ended
+}
+
+struct Daemon {
+    agent: Arc<Agent>,
+    tasks: JoinSet<Task>,
+    work: mpsc::Receiver<Work>,
+    channels: Channels,
+    reload: mpsc::Sender<()>,
+    stopping: watch::Sender<bool>,
+}
+
+impl Daemon {
+    async fn run(config: &Config, simulate: Option<&Path>) -> Result<(), DaemonError> {
+        raise_descriptor_limit();
+        make_dir(&config.runtime_dir, 0o711)?;
+        make_dir(&config.guests_dir(), 0o711)?;
+        let mut daemon = Self::start(config, simulate)?;
+        let signals = Signals {
+            stop: signal(SignalKind::terminate())?,
+            int: signal(SignalKind::interrupt())?,
+            hup: signal(SignalKind::hangup())?,
+        };
+        tracing::info!(libvirt = %config.libvirt_uri, runtime = %config.runtime_dir.display(), "ready");
+        tell_systemd("READY=1");
+        let ended = daemon.serve(config, signals).await;
+        tell_systemd("STOPPING=1");
+        daemon.drain().await;
+        ended
+    }
+
+    fn start(config: &Config, simulate: Option<&Path>) -> Result<Self, DaemonError> {
+        let mut tasks = JoinSet::new();
+        let hypervisor: Arc<dyn Hypervisor> = match simulate {
+            Some(file) => Arc::new(Simulated::load(file, &config.guests_dir())?),
+            None => {
+                let run_dir = config.libvirt_run_dir.clone();
+                let settings =
+                    Settings { run_dir, ..Settings::new(&config.libvirt_uri, config.guests_dir()) };
+                let libvirt = Arc::new(Libvirt::start(settings)?);
+                let keeper = libvirt.clone();
+                tasks.spawn(async move {
+                    keeper.run().await;
+                    Task::Core("the libvirt connection's keeper")
+                });
+                libvirt
+            }
+        };
+        let (hints, heard) = mpsc::channel(QUEUE);
+        let (published, inventory) = watch::channel(Arc::new(Inventory::default()));
+        let census = Census::new(hypervisor.clone(), heard, published, config.reconcile_every);
+        tasks.spawn(async move {
+            census.run().await;
+            Task::Core("the inventory")
+        });
+        let (spool, guests_dir) = (Spool::open(&config.spool_dir()), config.guests_dir());
+        tasks.spawn(async move {
+            hints::follow(spool, guests_dir, hints).await;
+            Task::Core("the hook notes' reader")
+        });
+
+        let (policy, problems) = rules::first(&config.policy_dir);
+        let (rules, policy) = watch::channel(Arc::new(policy));
+        let (reload, asked) = mpsc::channel(1);
+        let (dir, told) = (config.policy_dir.clone(), problems.clone());
+        tasks.spawn(async move {
+            rules::follow(dir, rules, told, asked).await;
+            Task::Core("the policy's reader")
+        });
+
+        let (queue, work) = mpsc::channel(QUEUE);
+        let patience = Patience { kill_after: config.kill_after, give_up_after: config.give_up_after };
+        let orders = Arc::new(Orders::new(hypervisor.clone(), inventory.clone(), patience, queue));
+        let (stopping, stop) = watch::channel(false);
+        let agent = Arc::new(Agent {
+            hypervisor,
+            inventory,
+            policy,
+            orders,
+            board: Board::default(),
+            stopping: stop,
+        });
+        let (socket, asked) = (config.control_socket(), agent.clone());
+        tasks.spawn(async move {
+            control::serve(socket, asked, problems).await;
+            Task::Core("the control socket")
+        });
+        Ok(Self { agent, tasks, work, channels: Channels::default(), reload, stopping })
+    }
+
+    async fn serve(&mut self, config: &Config, mut signals: Signals) -> Result<(), DaemonError> {
+        let mut inventory = self.agent.inventory.clone();
+        let mut sweep = interval(SWEEP);
+        sweep.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                Ok(()) = inventory.changed() => {
+                    let now = inventory.borrow_and_update().clone();
+                    self.channels.follow(&now, &self.agent, &mut self.tasks);
+                }
+                Some(work) = self.work.recv() => {
+                    self.tasks.spawn(async move { work.await; Task::Order });
+                }
+                Some(ended) = self.tasks.join_next() => check(ended)?,
+                _ = sweep.tick(), if self.agent.hypervisor.is_connected() => {
+                    Channels::sweep(&self.agent.domains(), &config.guests_dir());
+                }
+                _ = signals.hup.recv() => drop(self.reload.try_send(())),
+                _ = signals.stop.recv() => break,
+                _ = signals.int.recv() => break,
+            }
+        }
+        Ok(())
+    }
+
+    /// Orders under way get a moment to end and to be answered; what is not done then stays undone and unsaid.
+    async fn drain(&mut self) {
+        self.stopping.send_replace(true);
+        let until = Instant::now() + DRAIN;
+        while self.agent.orders.are_open() {
+            tokio::select! {
+                Some(work) = self.work.recv() => {
+                    self.tasks.spawn(async move { work.await; Task::Order });
+                }
+                Some(_) = self.tasks.join_next() => {}
+                () = sleep_until(until) => {
+                    tracing::warn!("stopping while orders are under way: their askers get no verdict and ask again");
+                    break;
+                }
+            }
+        }
+        // The verdicts of orders that just ended are written by their sessions in the next turns.
+        for _ in 0..16 {
+            tokio::task::yield_now().await;
+        }
+        self.tasks.shutdown().await;
+        tracing::info!("stopped");
+    }
+}
+
+struct Signals {
+    stop: Signal,
+    int: Signal,
+    hup: Signal,
+}
+
+fn check(ended: Result<Task, JoinError>) -> Result<(), DaemonError> {
+    match ended {
+        Ok(Task::Channel | Task::Order) => Ok(()),
+        Ok(Task::Core(name)) => Err(DaemonError::Core(name.into())),
+        Err(error) if error.is_cancelled() => Ok(()),
+        Err(error) => {
+            tracing::error!(%error, "a task panicked: this is a bug of ours, please report it");
+            Ok(())
+        }
+    }
+}
+
+fn make_dir(dir: &Path, mode: u32) -> Result<(), DaemonError> {
+    let make = || {
+        fs::DirBuilder::new().recursive(true).mode(mode).create(dir)?;
+        fs::set_permissions(dir, fs::Permissions::from_mode(mode))
+    };
+    make().map_err(|error| DaemonError::Directory(dir.display().to_string(), error))
+}
+
+/// Each guest costs two or three descriptors; the soft limit of 1024 is no measure of ours.
+fn raise_descriptor_limit() {
+    let raised = getrlimit(Resource::RLIMIT_NOFILE)
+        .and_then(|(_, hard)| setrlimit(Resource::RLIMIT_NOFILE, hard, hard));
+    if let Err(error) = raised {
+        tracing::warn!(%error, "the limit of open files cannot be raised");
+    }
+}
+
+/// Tells systemd how far we are (sd_notify(3)); nothing where nobody asked.
+fn tell_systemd(state: &str) {
+    let Some(socket) = std::env::var_os("NOTIFY_SOCKET") else { return };
+    let sent =
+        std::os::unix::net::UnixDatagram::unbound().and_then(|from| from.send_to(state.as_bytes(), &socket));
+    if let Err(error) = sent {
+        tracing::debug!(%error, "systemd could not be told");
+    }
+}

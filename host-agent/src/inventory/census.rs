@@ -1,0 +1,218 @@
+//! Keeps the inventory true.
+//!
+//! In:  changes of the hypervisor, hints of the hooks, the clock. Out: a new [`Inventory`] snapshot for each difference.
+//!
+//! Invariant: a full listing at each connect and every `reconcile-seconds`; a lost event, note or answer heals by the
+//! next one. An older look never overwrites a newer one.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::future::BoxFuture;
+use futures_util::stream::{FuturesUnordered, StreamExt};
+use tokio::sync::{mpsc, watch};
+use tokio::time::{Instant, sleep_until};
+use uuid::Uuid;
+
+use super::Inventory;
+use crate::domain::Domain;
+use crate::hypervisor::{CallError, Change, Hypervisor};
+
+/// What a hook note makes of itself.
+#[derive(Debug)]
+pub enum Hint {
+    /// This domain is about to start; libvirt cannot be asked now.
+    Starting(Box<Domain>),
+    /// Something happened to this domain.
+    Changed(Uuid),
+    /// Something happened.
+    Anything,
+}
+
+/// How long a domain that a note announced is kept before libvirt must know it.
+const ANNOUNCED: Duration = Duration::from_secs(60);
+/// How soon a listing that failed is tried again.
+const RETRY: Duration = Duration::from_secs(1);
+
+enum Look {
+    Everything { begun: u64, seen: Result<Vec<Domain>, CallError> },
+    One { uuid: Uuid, seen: Result<Domain, CallError> },
+}
+
+enum Event {
+    Changed(Change),
+    Hinted(Hint),
+    Looked(Look),
+    Tick,
+}
+
+/// The task that keeps the inventory.
+pub struct Census {
+    hypervisor: Arc<dyn Hypervisor>,
+    hints: mpsc::Receiver<Hint>,
+    published: watch::Sender<Arc<Inventory>>,
+    every: Duration,
+    inventory: Inventory,
+    /// When each domain was looked at on its own last, counted in looks.
+    fresh: HashMap<Uuid, u64>,
+    announced: HashMap<Uuid, Instant>,
+    looks: u64,
+    listing: bool,
+    list_again: bool,
+    looking: HashSet<Uuid>,
+    look_again: HashSet<Uuid>,
+    next: Instant,
+}
+
+impl Census {
+    /// A census of this hypervisor that publishes into `published`.
+    #[must_use]
+    pub fn new(
+        hypervisor: Arc<dyn Hypervisor>,
+        hints: mpsc::Receiver<Hint>,
+        published: watch::Sender<Arc<Inventory>>,
+        every: Duration,
+    ) -> Self {
+        Self {
+            hypervisor,
+            hints,
+            published,
+            every,
+            inventory: Inventory::default(),
+            fresh: HashMap::new(),
+            announced: HashMap::new(),
+            looks: 0,
+            listing: false,
+            list_again: true,
+            looking: HashSet::new(),
+            look_again: HashSet::new(),
+            next: Instant::now(),
+        }
+    }
+
+    /// Runs until it is dropped.
+    pub async fn run(mut self) {
+        let hypervisor = self.hypervisor.clone();
+        let mut looks: FuturesUnordered<BoxFuture<'_, Look>> = FuturesUnordered::new();
+        loop {
+            self.start_looks(&*hypervisor, &mut looks);
+            let event = tokio::select! {
+                Some(look) = looks.next() => Event::Looked(look),
+                change = hypervisor.changed() => Event::Changed(change),
+                Some(hint) = self.hints.recv() => Event::Hinted(hint),
+                () = sleep_until(self.next) => Event::Tick,
+            };
+            match event {
+                Event::Changed(Change::Domain(uuid)) | Event::Hinted(Hint::Changed(uuid)) => self.want(uuid),
+                Event::Changed(Change::Everything) | Event::Hinted(Hint::Anything) | Event::Tick => {
+                    self.want_all()
+                }
+                Event::Changed(Change::Lost) => tracing::warn!("libvirt is gone; waiting for it"),
+                Event::Hinted(Hint::Starting(domain)) => self.announce(*domain),
+                Event::Looked(Look::Everything { begun, seen }) => self.take_all(begun, seen),
+                Event::Looked(Look::One { uuid, seen }) => self.take_one(uuid, seen),
+            }
+        }
+    }
+
+    fn want(&mut self, uuid: Uuid) {
+        self.look_again.insert(uuid);
+    }
+
+    fn want_all(&mut self) {
+        self.list_again = true;
+        self.next = Instant::now() + self.every;
+    }
+
+    /// One look at a time for each domain, and one listing: what is wanted meanwhile is looked at once more after it.
+    fn start_looks<'a>(&mut self, on: &'a dyn Hypervisor, looks: &mut FuturesUnordered<BoxFuture<'a, Look>>) {
+        if self.list_again && !self.listing {
+            self.looks += 1;
+            let begun = self.looks;
+            (self.listing, self.list_again) = (true, false);
+            looks.push(Box::pin(async move { Look::Everything { begun, seen: on.domains().await } }));
+        }
+        let ready: Vec<Uuid> = self.look_again.difference(&self.looking).copied().collect();
+        for uuid in ready {
+            self.look_again.remove(&uuid);
+            self.looking.insert(uuid);
+            looks.push(Box::pin(async move { Look::One { uuid, seen: on.domain(uuid).await } }));
+        }
+    }
+
+    fn take_one(&mut self, uuid: Uuid, seen: Result<Domain, CallError>) {
+        self.looking.remove(&uuid);
+        match seen {
+            Ok(domain) => {
+                self.announced.remove(&uuid);
+                self.inventory.put(domain);
+            }
+            Err(CallError::NoDomain) if self.is_announced(uuid) => return,
+            Err(CallError::NoDomain) => {
+                self.inventory.remove(uuid);
+            }
+            Err(error) => {
+                tracing::debug!(%uuid, %error, "a domain could not be looked at");
+                self.next = self.next.min(Instant::now() + RETRY);
+                return;
+            }
+        }
+        self.looks += 1;
+        self.fresh.insert(uuid, self.looks);
+        self.publish();
+    }
+
+    fn take_all(&mut self, begun: u64, seen: Result<Vec<Domain>, CallError>) {
+        self.listing = false;
+        let domains = match seen {
+            Ok(domains) => domains,
+            Err(error) => {
+                tracing::debug!(%error, "the domains could not be listed");
+                self.next = self.next.min(Instant::now() + RETRY);
+                return;
+            }
+        };
+        let newer: HashSet<Uuid> =
+            self.fresh.iter().filter(|(_, at)| **at > begun).map(|(uuid, _)| *uuid).collect();
+        let listed: HashSet<Uuid> = domains.iter().map(|domain| domain.uuid).collect();
+        let known: Vec<Uuid> = self.inventory.iter().map(|domain| domain.uuid).collect();
+        for uuid in known {
+            if !listed.contains(&uuid) && !newer.contains(&uuid) && !self.is_announced(uuid) {
+                self.inventory.remove(uuid);
+            }
+        }
+        for domain in domains.into_iter().filter(|domain| !newer.contains(&domain.uuid)) {
+            self.announced.remove(&domain.uuid);
+            self.inventory.put(domain);
+        }
+        self.fresh.clear();
+        self.publish();
+    }
+
+    /// A domain that is about to start has its channels made before libvirt can be asked about it.
+    fn announce(&mut self, domain: Domain) {
+        self.announced.insert(domain.uuid, Instant::now() + ANNOUNCED);
+        let known = self.inventory.get(domain.uuid);
+        if known.is_none_or(|known| known.channels != domain.channels) {
+            self.inventory.put(domain);
+            self.publish();
+        }
+    }
+
+    fn is_announced(&self, uuid: Uuid) -> bool {
+        self.announced.get(&uuid).is_some_and(|until| *until > Instant::now())
+    }
+
+    fn publish(&mut self) {
+        self.announced.retain(|_, until| *until > Instant::now());
+        let unchanged = {
+            let last = self.published.borrow();
+            last.domains.len() == self.inventory.domains.len()
+                && self.inventory.iter().all(|domain| last.get(domain.uuid).is_some_and(|old| old == domain))
+        };
+        if !unchanged {
+            self.published.send_replace(Arc::new(self.inventory.clone()));
+        }
+    }
+}

@@ -1,0 +1,74 @@
+//! Which domains live on this host.
+//!
+//! In:  listings of the hypervisor, hastened by events and hook notes. Out: snapshots that everybody reads.
+//!
+//! Invariant: a snapshot never changes; events and notes only make somebody look again, and what was seen decides.
+
+mod census;
+mod state;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use fence_vmchannel_protocol::{Name, Target};
+use uuid::Uuid;
+
+use crate::domain::Domain;
+pub use census::{Census, Hint};
+pub use state::{Seen, glance, look};
+
+/// The domains of this host at one moment.
+#[derive(Debug, Clone, Default)]
+pub struct Inventory {
+    domains: HashMap<Uuid, Arc<Domain>>,
+    names: HashMap<Name, Uuid>,
+}
+
+impl Inventory {
+    /// The domain with this UUID.
+    #[must_use]
+    pub fn get(&self, uuid: Uuid) -> Option<&Arc<Domain>> {
+        self.domains.get(&uuid)
+    }
+
+    /// The domain that a target means. libvirt keeps names unique on one host.
+    #[must_use]
+    pub fn find(&self, target: &Target) -> Option<&Arc<Domain>> {
+        match target {
+            Target::Uuid(uuid) => self.get(*uuid),
+            Target::Name(name) => self.get(*self.names.get(name)?),
+        }
+    }
+
+    /// All domains, in no order.
+    pub fn iter(&self) -> impl Iterator<Item = &Arc<Domain>> {
+        self.domains.values()
+    }
+
+    /// Takes what was seen of one domain. A held instance is kept while it is the same process.
+    fn put(&mut self, mut domain: Domain) {
+        if let Some(old) = self.remove(domain.uuid)
+            && old.instance == domain.instance
+        {
+            domain.instance.clone_from(&old.instance);
+        }
+        self.names.insert(domain.name.clone(), domain.uuid);
+        self.domains.insert(domain.uuid, Arc::new(domain));
+    }
+
+    fn remove(&mut self, uuid: Uuid) -> Option<Arc<Domain>> {
+        let old = self.domains.remove(&uuid)?;
+        if self.names.get(&old.name) == Some(&uuid) {
+            self.names.remove(&old.name);
+        }
+        Some(old)
+    }
+}
+
+impl FromIterator<Domain> for Inventory {
+    fn from_iter<I: IntoIterator<Item = Domain>>(domains: I) -> Self {
+        let mut inventory = Self::default();
+        domains.into_iter().for_each(|domain| inventory.put(domain));
+        inventory
+    }
+}

@@ -1,0 +1,239 @@
+//! One order on one target, as a state machine without I/O.
+//!
+//! In:  [`Event`]s. Out: the next state, the [`Step`] to take, at the end an [`Outcome`].
+//!
+//! Invariant: total (every event is answered in every state), and the only way to [`Outcome::Off`] is a [`Proof`].
+//! What libvirt returns is no evidence, either way.
+
+mod evidence;
+
+use fence_vmchannel_protocol::{Phase, Power, Reason};
+
+use crate::domain::Standing;
+pub use evidence::Proof;
+
+/// What is to be done next.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Step {
+    /// Look whether and how the target runs.
+    Look,
+    /// Abort its migration.
+    AbortJob,
+    /// Ask libvirt to stop it, and start the grace.
+    Stop,
+    /// Send SIGKILL to its process.
+    Kill,
+    /// Ask libvirt how it ended, once it answers.
+    Confirm,
+    /// Start it.
+    Start,
+}
+
+/// How the target is, as [`Step::Look`] found it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Found {
+    /// A process runs, libvirt answers, no migration.
+    Running,
+    /// A process runs and is being migrated away.
+    Migrating,
+    /// A process runs, libvirt does not answer.
+    Unattended,
+    /// No process is known; libvirt's word and whether any process has its UUID.
+    NotRunning(Standing, Option<Proof>),
+    /// Nothing could be learned.
+    Nothing(String),
+}
+
+/// What happened.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Event {
+    /// The look is over.
+    Found(Found),
+    /// The job was aborted, or not.
+    JobAborted(Result<(), String>),
+    /// libvirt's stop returned.
+    StopReturned(Result<(), String>),
+    /// The process that was to be stopped is gone; `true` if another one runs in its place.
+    ProcessGone(Proof, bool),
+    /// libvirt did not stop it in time.
+    GraceOver,
+    /// SIGKILL could not be sent.
+    KillFailed(String),
+    /// How the target ended, by libvirt's fresh word.
+    Confirmed(Result<Standing, String>),
+    /// The target runs.
+    Started,
+    /// The target was not started.
+    StartFailed(String),
+    /// The order's time is over.
+    DeadlinePassed,
+}
+
+/// How an order ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Outcome {
+    /// The target is off.
+    Off(Proof),
+    /// The target was off, seen, and was started again, or why not.
+    Restarted(Proof, Result<(), String>),
+    /// The target runs.
+    On,
+    /// It could not be done, or not proven.
+    Failed(Reason, String),
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum State {
+    Looking,
+    Aborting,
+    Stopping { migrating: bool },
+    Killing { migrating: bool, trouble: Option<String> },
+    Confirming(Proof),
+    Starting(Option<Proof>),
+    Done(Outcome),
+}
+
+/// One order.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Order {
+    power: Power,
+    state: State,
+}
+
+use Event::{
+    Confirmed, DeadlinePassed, GraceOver, JobAborted, KillFailed, ProcessGone, StartFailed, Started,
+    StopReturned,
+};
+use State::{Aborting, Confirming, Done, Killing, Looking, Starting, Stopping};
+
+impl Order {
+    /// A fresh order and its first step.
+    #[must_use]
+    pub fn new(power: Power) -> (Self, Step) {
+        (Self { power, state: Looking }, Step::Look)
+    }
+
+    /// How it ended, once it did.
+    #[must_use]
+    pub fn outcome(&self) -> Option<&Outcome> {
+        if let Done(outcome) = &self.state { Some(outcome) } else { None }
+    }
+
+    /// What proves that the target is off, once it is.
+    #[must_use]
+    pub fn proof(&self) -> Option<Proof> {
+        match &self.state {
+            Starting(proof) => *proof,
+            Done(Outcome::Off(proof) | Outcome::Restarted(proof, _)) => Some(*proof),
+            Looking | Aborting | Stopping { .. } | Killing { .. } | Confirming(_) | Done(_) => None,
+        }
+    }
+
+    /// How far it is.
+    #[must_use]
+    pub fn phase(&self) -> Phase {
+        match self.state {
+            Looking | Aborting | Done(_) => Phase::Accepted,
+            Stopping { .. } | Confirming(_) => Phase::Stopping,
+            Killing { .. } => Phase::Killing,
+            Starting(_) => Phase::Starting,
+        }
+    }
+
+    /// The next state and what to do in it.
+    #[must_use]
+    pub fn on(self, event: Event) -> (Self, Option<Step>) {
+        let power = self.power;
+        let (state, step) = match (self.state, event) {
+            (Done(outcome), _) => (Done(outcome), None),
+
+            (Looking, Event::Found(found)) => after_look(power, found),
+            (Aborting, JobAborted(Ok(()))) => (Stopping { migrating: true }, Some(Step::Stop)),
+            (Aborting, JobAborted(Err(why))) => failed(Reason::Moved, format!("it is migrating: {why}")),
+
+            (Stopping { migrating: false } | Killing { migrating: false, .. }, ProcessGone(proof, false)) => {
+                off(power, proof)
+            }
+            // The source's process also ends when a migration succeeds: only libvirt knows which it was.
+            (Stopping { migrating: true } | Killing { migrating: true, .. }, ProcessGone(proof, false)) => {
+                (Confirming(proof), Some(Step::Confirm))
+            }
+            // Somebody restarted it meanwhile: that process is to be stopped too.
+            (Stopping { .. } | Killing { .. }, ProcessGone(_, true)) => (Looking, Some(Step::Look)),
+
+            (Stopping { migrating }, GraceOver | StopReturned(Err(_))) => {
+                (Killing { migrating, trouble: None }, Some(Step::Kill))
+            }
+            (Killing { migrating, .. }, KillFailed(why)) => (Killing { migrating, trouble: Some(why) }, None),
+            (Killing { trouble, .. }, DeadlinePassed) => failed(
+                Reason::CannotKill,
+                trouble.unwrap_or_else(|| "SIGKILL was sent and has no effect".into()),
+            ),
+            (Stopping { .. }, DeadlinePassed) => {
+                failed(Reason::Timeout, "libvirt did not stop it in time".into())
+            }
+
+            (Confirming(proof), Confirmed(Ok(Standing::ShutOff))) => off(power, proof),
+            (Confirming(_), Confirmed(Ok(Standing::Moved))) => {
+                failed(Reason::Moved, "it moved to another host".into())
+            }
+            (Confirming(_), Confirmed(Ok(Standing::Active | Standing::Crashed | Standing::Unclear))) => {
+                failed(Reason::UnknownState, "its process is gone, but libvirt does not say shut off".into())
+            }
+            (Confirming(_), Confirmed(Err(why))) => failed(Reason::UnknownState, why),
+
+            (Starting(None), Started) => (Done(Outcome::On), None),
+            (Starting(None), StartFailed(why)) => failed(Reason::StartFailed, why),
+            (Starting(None), DeadlinePassed) => {
+                failed(Reason::Timeout, "the start did not end in time".into())
+            }
+            (Starting(Some(proof)), Started) => (Done(Outcome::Restarted(proof, Ok(()))), None),
+            (Starting(Some(proof)), StartFailed(why)) => (Done(Outcome::Restarted(proof, Err(why))), None),
+            (Starting(Some(proof)), DeadlinePassed) => {
+                (Done(Outcome::Restarted(proof, Err("the start did not end in time".into()))), None)
+            }
+
+            (Looking | Aborting | Confirming(_), DeadlinePassed) => {
+                failed(Reason::Timeout, "its state was not learned in time".into())
+            }
+            // What comes late or out of turn changes nothing.
+            (state, _) => (state, None),
+        };
+        (Self { power, state }, step)
+    }
+}
+
+fn after_look(power: Power, found: Found) -> (State, Option<Step>) {
+    match (power, found) {
+        (Power::On, Found::Running | Found::Migrating | Found::Unattended) => (Done(Outcome::On), None),
+        (Power::On, Found::NotRunning(Standing::ShutOff, Some(_))) => (Starting(None), Some(Step::Start)),
+        (Power::Off | Power::Reboot, Found::Running) => (Stopping { migrating: false }, Some(Step::Stop)),
+        (Power::Off | Power::Reboot, Found::Migrating) => (Aborting, Some(Step::AbortJob)),
+        (Power::Off | Power::Reboot, Found::Unattended) => {
+            (Killing { migrating: false, trouble: None }, Some(Step::Kill))
+        }
+        (Power::Off | Power::Reboot, Found::NotRunning(_, Some(proof))) => off(power, proof),
+        (_, Found::NotRunning(Standing::Moved, _)) => {
+            failed(Reason::Moved, "it moved to another host".into())
+        }
+        (_, Found::NotRunning(standing, _)) => failed(
+            Reason::UnknownState,
+            format!("libvirt says {standing:?}, which does not fit its processes"),
+        ),
+        (_, Found::Nothing(why)) => failed(Reason::UnknownState, why),
+    }
+}
+
+fn off(power: Power, proof: Proof) -> (State, Option<Step>) {
+    match power {
+        Power::Reboot => (Starting(Some(proof)), Some(Step::Start)),
+        Power::Off | Power::On => (Done(Outcome::Off(proof)), None),
+    }
+}
+
+fn failed(reason: Reason, why: String) -> (State, Option<Step>) {
+    (Done(Outcome::Failed(reason, why)), None)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,258 @@
+//! Carries out one order: takes the state machine's steps and brings it what happened.
+//!
+//! In:  a permit. Out: the order's [`View`], at last with its outcome.
+//!
+//! Invariant: no step is waited for beyond the order's deadline; a [`Proof`] is taken from the very instance that was to be
+//! stopped.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use fence_vmchannel_protocol::{Phase, Power, Reason};
+use futures_util::future::BoxFuture;
+use futures_util::stream::{FuturesUnordered, StreamExt};
+use tokio::sync::watch;
+use tokio::time::{Instant, sleep, sleep_until};
+
+use super::Orders;
+use crate::arbiter::OrderNumber;
+use crate::audit;
+use crate::domain::{Domain, Instance, InstanceId};
+use crate::hypervisor::{CallError, Recipe};
+use crate::order::{Event, Found, Order, Outcome, Proof, Step};
+use crate::policy::Permit;
+
+/// How long a start waits for a libvirt that is away.
+const START_PATIENCE: Duration = Duration::from_secs(10);
+
+/// An order as its askers see it.
+#[derive(Debug, Clone)]
+pub(super) struct View {
+    pub(super) phase: Phase,
+    pub(super) instance: Option<Instance>,
+    pub(super) proof: Option<Proof>,
+    pub(super) outcome: Option<Outcome>,
+}
+
+impl Default for View {
+    fn default() -> Self {
+        Self { phase: Phase::Accepted, instance: None, proof: None, outcome: None }
+    }
+}
+
+/// What a step brought: an event, and the instance that was found.
+type Brought = (Event, Option<Instance>);
+type Steps = FuturesUnordered<BoxFuture<'static, Brought>>;
+
+struct Carrier {
+    orders: Arc<Orders>,
+    permit: Permit,
+    domain: Option<Arc<Domain>>,
+    instance: Option<Instance>,
+    /// The instance whose end is awaited already.
+    watched: Option<InstanceId>,
+    grace: Duration,
+    recipe: watch::Sender<Option<Recipe>>,
+    /// Whether no stop is under way: a start must not overtake it.
+    quiet: watch::Sender<bool>,
+}
+
+pub(super) async fn carry_out(
+    orders: Arc<Orders>,
+    number: OrderNumber,
+    permit: Permit,
+    view: watch::Sender<View>,
+    grace: Duration,
+) {
+    let begun = Instant::now();
+    let deadline = begun + orders.patience.give_up_after;
+    let mut steps: Steps = FuturesUnordered::new();
+    steps.push(Box::pin(async move {
+        sleep_until(deadline).await;
+        (Event::DeadlinePassed, None)
+    }));
+    let mut carrier = Carrier::new(orders, permit, grace);
+    let (mut order, first) = Order::new(carrier.permit.power());
+    let mut step = Some(first);
+    let mut acted = false;
+    while order.outcome().is_none() {
+        if let Some(step) = step.take() {
+            acted |= matches!(step, Step::Stop | Step::Kill);
+            carrier.take(step, &mut steps);
+        }
+        view.send_replace(carrier.view(&order));
+        let Some((event, instance)) = steps.next().await else { break };
+        carrier.instance = instance.or(carrier.instance);
+        (order, step) = order.on(event);
+    }
+    let stopped = carrier.instance.as_ref().filter(|_| acted).map(|instance| instance.id);
+    let done = carrier.view(&order);
+    audit::ended(&carrier.permit, done.outcome.as_ref(), done.instance.as_ref(), begun.elapsed());
+    // Joining ends before the outcome is told, so that no one joins an order that is over.
+    let mut state = carrier.orders.lock();
+    state.arbiter.finish(carrier.permit.target(), stopped);
+    state.running.remove(&number);
+    drop(state);
+    view.send_replace(done);
+}
+
+impl Carrier {
+    fn new(orders: Arc<Orders>, permit: Permit, grace: Duration) -> Self {
+        let domain = orders.inventory.borrow().get(permit.target()).cloned();
+        let (recipe, quiet) = (watch::channel(None).0, watch::channel(true).0);
+        Self { orders, permit, domain, instance: None, watched: None, grace, recipe, quiet }
+    }
+
+    fn view(&self, order: &Order) -> View {
+        View {
+            phase: order.phase(),
+            instance: self.instance.clone(),
+            proof: order.proof(),
+            outcome: order.outcome().cloned(),
+        }
+    }
+
+    fn take(&mut self, step: Step, steps: &mut Steps) {
+        match step {
+            Step::Look => steps.push(self.look()),
+            Step::AbortJob => steps.push(self.call(|orders, permit| {
+                Box::pin(async move { Event::JobAborted(told(orders.hypervisor.abort_job(&permit).await)) })
+            })),
+            Step::Stop => {
+                steps.push(self.stop());
+                steps.extend(self.gone());
+                let grace = self.grace;
+                steps.push(Box::pin(async move {
+                    sleep(grace).await;
+                    (Event::GraceOver, None)
+                }));
+            }
+            Step::Kill => {
+                steps.extend(self.kill());
+                steps.extend(self.gone());
+            }
+            Step::Confirm => steps.push(self.call(|orders, permit| {
+                Box::pin(
+                    async move { Event::Confirmed(told(orders.hypervisor.standing(permit.target()).await)) },
+                )
+            })),
+            Step::Start => steps.push(self.start()),
+        }
+    }
+
+    fn call(
+        &self,
+        ask: impl FnOnce(Arc<Orders>, Permit) -> BoxFuture<'static, Event>,
+    ) -> BoxFuture<'static, Brought> {
+        let event = ask(self.orders.clone(), self.permit.clone());
+        Box::pin(async move { (event.await, None) })
+    }
+
+    fn look(&self) -> BoxFuture<'static, Brought> {
+        let (orders, permit, recipe) = (self.orders.clone(), self.permit.clone(), self.recipe.clone());
+        let domain = orders.inventory.borrow().get(permit.target()).cloned().or_else(|| self.domain.clone());
+        Box::pin(async move {
+            let Some(domain) = domain else {
+                return (Event::Found(Found::Nothing("the domain is no longer known".into())), None);
+            };
+            let hypervisor = &*orders.hypervisor;
+            let known = domain.instance.clone().filter(|instance| !instance.process.is_gone());
+            let Some(instance) = known.or_else(|| hypervisor.instance_now(&domain)) else {
+                let found = match hypervisor.standing(permit.target()).await {
+                    Ok(standing) => {
+                        let any_process = hypervisor.any_process_of(permit.target());
+                        Found::NotRunning(standing, Proof::never_ran_here(standing, any_process))
+                    }
+                    Err(error) => Found::Nothing(error.to_string()),
+                };
+                return (Event::Found(found), None);
+            };
+            if permit.power() == Power::Reboot && hypervisor.is_connected() {
+                let how =
+                    if domain.persistent { Ok(Recipe::Defined) } else { hypervisor.recipe(&permit).await };
+                recipe.send_replace(how.ok());
+            }
+            let found = match hypervisor.is_migrating(&permit).await {
+                Ok(false) => Found::Running,
+                Ok(true) => Found::Migrating,
+                Err(_) => Found::Unattended,
+            };
+            (Event::Found(found), Some(instance))
+        })
+    }
+
+    fn stop(&self) -> BoxFuture<'static, Brought> {
+        let (orders, permit, quiet) = (self.orders.clone(), self.permit.clone(), self.quiet.clone());
+        quiet.send_replace(false);
+        Box::pin(async move {
+            let result = orders.hypervisor.stop(&permit).await;
+            quiet.send_replace(true);
+            (Event::StopReturned(told(result)), None)
+        })
+    }
+
+    fn kill(&self) -> Option<BoxFuture<'static, Brought>> {
+        let instance = self.instance.as_ref()?;
+        let error = instance.process.kill().err().filter(|_| !instance.process.is_gone())?;
+        let why = format!("SIGKILL could not be sent: {error}");
+        Some(Box::pin(std::future::ready((Event::KillFailed(why), None))))
+    }
+
+    /// Waits for the end of the instance that is to be stopped, and looks whether another runs in its place.
+    fn gone(&mut self) -> Option<BoxFuture<'static, Brought>> {
+        let instance = self.instance.clone().filter(|instance| self.watched != Some(instance.id))?;
+        self.watched = Some(instance.id);
+        let (orders, domain) = (self.orders.clone(), self.domain.clone());
+        Some(Box::pin(async move {
+            loop {
+                instance.process.gone().await;
+                if let Some(proof) = Proof::process_gone(&instance) {
+                    let now = domain.and_then(|domain| orders.hypervisor.instance_now(&domain));
+                    return (Event::ProcessGone(proof, now.is_some_and(|now| now.id != instance.id)), None);
+                }
+            }
+        }))
+    }
+
+    fn start(&self) -> BoxFuture<'static, Brought> {
+        let (orders, permit, domain) = (self.orders.clone(), self.permit.clone(), self.domain.clone());
+        let (mut quiet, recipe) = (self.quiet.subscribe(), self.recipe.borrow().clone());
+        Box::pin(async move {
+            let transient = domain.as_ref().is_some_and(|domain| !domain.persistent);
+            let recipe = match recipe {
+                None if transient => {
+                    let why = "it is transient and its definition is gone with it: start it from its XML";
+                    return (Event::StartFailed(why.into()), None);
+                }
+                recipe => recipe.unwrap_or(Recipe::Defined),
+            };
+            let _ = quiet.wait_for(|quiet| *quiet).await;
+            let patience = Instant::now() + START_PATIENCE;
+            loop {
+                match orders.hypervisor.start(&permit, &recipe).await {
+                    Ok(()) => break,
+                    Err(CallError::Unreachable(_)) if Instant::now() < patience => sleep(RETRY_START).await,
+                    Err(error) => return (Event::StartFailed(error.to_string()), None),
+                }
+            }
+            let runs = domain.and_then(|domain| orders.hypervisor.instance_now(&domain)).is_some();
+            let ended = "libvirt says started, but there is no process".to_owned();
+            (if runs { Event::Started } else { Event::StartFailed(ended) }, None)
+        })
+    }
+}
+
+/// How soon a start is tried again while libvirt is away.
+const RETRY_START: Duration = Duration::from_millis(250);
+
+fn told<T>(result: Result<T, CallError>) -> Result<T, String> {
+    result.map_err(|error| error.to_string())
+}
+
+/// The failure of an order in words: why, and what its process is doing.
+pub(super) fn failure(reason: Reason, why: &str, instance: Option<&Instance>) -> String {
+    match instance.filter(|instance| reason == Reason::CannotKill && !instance.process.is_gone()) {
+        Some(instance) => format!("{why}: {}", instance.process.describe()),
+        None => why.to_owned(),
+    }
+}

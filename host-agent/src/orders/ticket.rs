@@ -1,0 +1,126 @@
+//! One asker's wait for an order.
+//!
+//! In:  the order's view. Out: progress each second, then exactly one verdict.
+//!
+//! Invariant: the verdict is there before the client's own time is over; a target that is not proven off is never said
+//! to be.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use fence_vmchannel_protocol::{Body, PowerState, Reason, Reply, Request, RequestId, Verdict};
+use tokio::sync::watch;
+use tokio::time::{Instant, sleep_until};
+use uuid::Uuid;
+
+use super::carry::{View, failure};
+use super::{Orders, Taken};
+use crate::order::Outcome;
+use crate::policy::Permit;
+use crate::reply;
+
+/// How often an asker hears that its order runs.
+const PROGRESS_EVERY: Duration = Duration::from_secs(1);
+
+/// A wait for an order's end.
+pub struct Ticket {
+    orders: Arc<Orders>,
+    view: watch::Receiver<View>,
+    guest: Uuid,
+    target: Uuid,
+    request: RequestId,
+    begun: Instant,
+    deadline: Instant,
+    next_progress: Instant,
+}
+
+impl Ticket {
+    pub(super) fn new(
+        orders: Arc<Orders>,
+        permit: &Permit,
+        request: &Request,
+        view: watch::Receiver<View>,
+    ) -> Self {
+        let begun = Instant::now();
+        Self {
+            orders,
+            view,
+            guest: permit.asker().uuid(),
+            target: permit.target(),
+            request: request.id,
+            begun,
+            deadline: begun + request.timeout,
+            next_progress: begun + PROGRESS_EVERY,
+        }
+    }
+
+    /// The next reply; after a final one there is none. Cancel safe.
+    pub async fn next(&mut self) -> Reply {
+        loop {
+            let view = self.view.borrow_and_update().clone();
+            if let Some(outcome) = &view.outcome {
+                return self.close(self.verdict(&view, outcome));
+            }
+            let due = self.next_progress.min(self.deadline);
+            tokio::select! {
+                changed = self.view.changed() => {
+                    if changed.is_err() && self.view.borrow().outcome.is_none() {
+                        return self.close(Verdict::failed(Reason::UnknownState, "the order was dropped: see the agent's log"));
+                    }
+                }
+                () = sleep_until(due) => {
+                    if Instant::now() >= self.deadline {
+                        return self.close(self.too_late(&view));
+                    }
+                    self.next_progress += PROGRESS_EVERY;
+                    return Reply { id: self.request, body: Body::Progress(view.phase, self.begun.elapsed()) };
+                }
+            }
+        }
+    }
+
+    fn verdict(&self, view: &View, outcome: &Outcome) -> Verdict {
+        let mut verdict = reply::verdict_of(outcome);
+        if let Outcome::Failed(reason, why) = outcome {
+            verdict.detail = Some(failure(*reason, why, view.instance.as_ref()));
+        }
+        verdict
+    }
+
+    /// The order goes on, but this asker's time is over.
+    fn too_late(&self, view: &View) -> Verdict {
+        match (view.proof, &view.instance) {
+            (Some(proof), _) => {
+                reply::verdict_of(&Outcome::Restarted(proof, Err("it is still being started".into())))
+            }
+            (None, Some(instance)) if !instance.process.is_gone() => {
+                let what =
+                    format!("not stopped in time, still {}: {}", view.phase, instance.process.describe());
+                Verdict::failed(Reason::Timeout, what)
+            }
+            (None, _) => Verdict::failed(Reason::Timeout, format!("not done in time, still {}", view.phase)),
+        }
+    }
+
+    fn close(&self, verdict: Verdict) -> Reply {
+        let verdict = Verdict {
+            uuid: Some(self.target),
+            took: Some(self.begun.elapsed()),
+            simulated: self.orders.hypervisor.is_simulated(),
+            ..verdict
+        };
+        debug_assert!(verdict.state != Some(PowerState::Off) || verdict.evidence.is_some());
+        self.orders.lock().arbiter.answered(self.guest, self.request, &verdict, self.orders.begun.elapsed());
+        Reply { id: self.request, body: Body::Verdict(verdict) }
+    }
+}
+
+impl Taken {
+    /// The next reply to this request.
+    pub async fn next(&mut self, id: RequestId) -> Reply {
+        match self {
+            Self::Ticket(ticket) => ticket.next().await,
+            Self::Verdict(verdict) => Reply { id, body: Body::Verdict(verdict.clone()) },
+        }
+    }
+}

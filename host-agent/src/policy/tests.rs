@@ -1,0 +1,139 @@
+use std::fs;
+
+use super::*;
+use crate::domain::Standing;
+
+fn domain(name: &str, cluster: Option<&str>) -> Domain {
+    let uuid = uuid::Uuid::from_u128(name.bytes().fold(7, |sum, b| sum * 257 + u128::from(b)));
+    Domain {
+        uuid,
+        name: name.parse().unwrap(),
+        standing: Standing::Active,
+        persistent: true,
+        cluster: cluster.map(Into::into),
+        channels: Vec::new(),
+        owner: None,
+        instance: None,
+    }
+}
+
+fn loaded(files: &[(&str, &str)]) -> Loaded {
+    let dir = tempfile::tempdir().unwrap();
+    for (name, text) in files {
+        fs::write(dir.path().join(name), text).unwrap();
+    }
+    Policy::load(dir.path())
+}
+
+fn policy(text: &str) -> Policy {
+    let loaded = loaded(&[("10.toml", text)]);
+    assert_eq!(loaded.problems, []);
+    loaded.policy
+}
+
+#[test]
+fn nothing_is_allowed_without_a_rule() {
+    let decision = Policy::default().decide(&domain("web1", None), Action::Status, &domain("web2", None));
+
+    assert!(!decision.allowed);
+    assert!(decision.rule.contains("default deny"));
+}
+
+#[test]
+fn members_of_one_cluster_may_act_on_each_other_and_on_nobody_else() {
+    let (web1, web2) = (domain("web1", Some("web")), domain("web2", Some("web")));
+
+    for action in Action::ALL {
+        assert!(Policy::default().decide(&web1, action, &web2).allowed);
+        assert!(!Policy::default().decide(&web1, action, &domain("db1", Some("db"))).allowed);
+        assert!(!Policy::default().decide(&web1, action, &domain("plain", None)).allowed);
+    }
+}
+
+#[test]
+fn an_allow_rule_adds_just_its_actions() {
+    let policy = policy("[[allow]]\nfrom = ['backup']\nto = ['cluster:web']\nactions = ['status']\n");
+    let (backup, web1) = (domain("backup", None), domain("web1", Some("web")));
+
+    assert!(policy.decide(&backup, Action::Status, &web1).allowed);
+    assert!(!policy.decide(&backup, Action::Off, &web1).allowed);
+    assert!(!policy.decide(&web1, Action::Status, &backup).allowed);
+}
+
+#[test]
+fn a_deny_wins_over_the_cluster_and_over_every_allow() {
+    let policy = policy(
+        "[[allow]]\nfrom = ['*']\nto = ['*']\n\n[[deny]]\nfrom = ['cluster:web']\nto = ['web2']\nactions = ['off']\n",
+    );
+    let (web1, web2) = (domain("web1", Some("web")), domain("web2", Some("web")));
+
+    let decision = policy.decide(&web1, Action::Off, &web2);
+
+    assert!(!decision.allowed);
+    assert!(decision.rule.ends_with("10.toml:5"), "{}", decision.rule);
+    assert!(policy.decide(&web1, Action::Reboot, &web2).allowed);
+}
+
+#[test]
+fn a_group_means_its_members_by_name_and_by_uuid() {
+    let (web1, web2) = (domain("web1", None), domain("web2", None));
+    let text =
+        format!("[groups]\nweb = ['web1', '{}']\n[[allow]]\nfrom = ['@web']\nto = ['@web']\n", web2.uuid);
+    let policy = policy(&text);
+
+    assert!(policy.decide(&web1, Action::Off, &web2).allowed);
+    assert!(policy.decide(&web2, Action::Off, &web1).allowed);
+    assert!(!policy.decide(&web1, Action::Off, &domain("web3", None)).allowed);
+}
+
+#[test]
+fn a_broken_file_that_only_allows_is_unused_and_the_others_hold() {
+    let loaded = loaded(&[
+        ("10.toml", "[[allow]]\nfrom = ['a']\nto = ['b']\n"),
+        ("20.toml", "[[allow]]\nform = ['a']\nto = ['c']\n"),
+    ]);
+
+    let [problem] = loaded.problems.as_slice() else { panic!("{:?}", loaded.problems) };
+
+    assert!(problem.to_string().contains("20.toml") && problem.text.contains("line 2"), "{problem}");
+    assert!(problem.text.contains("from"), "says what was expected: {problem}");
+    assert!(loaded.policy.decide(&domain("a", None), Action::Off, &domain("b", None)).allowed);
+    assert!(!loaded.policy.decide(&domain("a", None), Action::Off, &domain("c", None)).allowed);
+}
+
+#[test]
+fn a_broken_file_that_denies_closes_everything_instead_of_opening_what_it_denied() {
+    let loaded = loaded(&[("10.toml", "[[deny]]\nfrom = ['web1']\nto = ['web2'\n")]);
+
+    let decision =
+        loaded.policy.decide(&domain("web1", Some("web")), Action::Off, &domain("web2", Some("web")));
+
+    assert_eq!(loaded.problems.len(), 1);
+    assert!(!decision.allowed);
+    assert!(decision.rule.contains("10.toml"), "{}", decision.rule);
+}
+
+#[test]
+fn an_unknown_action_group_or_empty_list_names_the_line() {
+    for (text, expected) in [
+        (
+            "[[allow]]\nfrom = ['a']\nto = ['b']\nactions = ['fence']\n",
+            "expected status, list, off, on or reboot",
+        ),
+        ("\n[[allow]]\nfrom = ['@web']\nto = ['b']\n", "line 2: no group \"web\""),
+        ("[[allow]]\nfrom = []\nto = ['b']\n", "at least one"),
+        ("[[allow]]\nfrom = ['cluster:']\nto = ['b']\n", "needs a label"),
+    ] {
+        let problems = loaded(&[("x.toml", text)]).problems;
+
+        assert!(problems[0].text.contains(expected), "{}", problems[0].text);
+    }
+}
+
+#[test]
+fn a_missing_directory_has_no_rules_and_no_problems() {
+    let loaded = Policy::load(std::path::Path::new("/nonexistent/policy.d"));
+
+    assert_eq!(loaded.problems, []);
+    assert!(loaded.policy.closed.is_none());
+}

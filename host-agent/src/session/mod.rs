@@ -1,0 +1,80 @@
+//! Serves one guest: the whole flow of the agent on one screen.
+//!
+//! In:  requests decoded from this guest's own channel.
+//! Out: exactly one final [`Reply`] for each, carrying the request's id.
+//!
+//! Invariant: who is asking comes from the channel, never from the bytes.
+
+mod answer;
+mod waiting;
+
+use fence_vmchannel_protocol::{Ask, Frame, Reason, Reply, Request, RequestId};
+
+use crate::agent::Agent;
+use crate::audit::Quota;
+use crate::channel::{Channel, Ended};
+use crate::identity::Guest;
+use crate::policy::{Action, Claim};
+use answer::Session;
+use waiting::Waiting;
+
+/// Serves a guest until its channel ends.
+pub async fn serve(mut channel: Channel, guest: &Guest, agent: &Agent, quota: &Quota) -> Ended {
+    let mut session = Session::new(guest, agent, quota);
+    let mut waiting = Waiting::default();
+    loop {
+        let said = tokio::select! {
+            frame = channel.hear() => match frame {
+                Ok(frame) => on_frame(frame, &mut session, &mut waiting).map(|reply| channel.say(&reply)),
+                Err(ended) => return ended,
+            },
+            line = waiting.next_line(), if channel.has_room() => Some(channel.say_line(&line)),
+        };
+        if let Some(Err(ended)) = said {
+            return ended;
+        }
+    }
+}
+
+/// The reply that can be given at once; the others wait for their order, their turn or libvirt.
+fn on_frame(frame: Frame, session: &mut Session<'_>, waiting: &mut Waiting) -> Option<Reply> {
+    match frame {
+        Frame::Plain(json) => match Request::parse(&json) {
+            Ok(request) => on_request(request, session, waiting),
+            Err(error) => Some(session.bad_request(&error)),
+        },
+        Frame::Signed(_) => Some(session.refuse(RequestId::NONE, Reason::BadSignature)),
+        Frame::Noise(_) => session.bad_frame(),
+    }
+}
+
+fn on_request(request: Request, session: &mut Session<'_>, waiting: &mut Waiting) -> Option<Reply> {
+    if waiting.has(request.id) {
+        return None; // a repeat while it runs: the answer is on its way
+    }
+    if waiting.is_full() {
+        return Some(session.refuse(request.id, Reason::Busy));
+    }
+    match &request.ask {
+        Ask::Hello => Some(session.hello(request.id)),
+        Ask::Whoami => Some(session.whoami(request.id)),
+        Ask::Monitor => Some(session.monitor(request.id)),
+        Ask::HostStatus | Ask::Explain(_) => Some(session.refuse(request.id, Reason::Unsupported)),
+        Ask::List => waiting.lines(request.id, session.list(request.id)),
+        Ask::Status(target) => {
+            let claim = Claim { guest: session.guest, action: Action::Status, target };
+            match session.agent.rules().target(claim, &session.agent.domains()) {
+                Ok(domain) => session.status(request.id, domain, waiting),
+                Err(refusal) => Some(session.refused(&request, &refusal)),
+            }
+        }
+        Ask::Power(power, target) => {
+            let permit =
+                session.agent.rules().permit(session.guest, *power, target, &session.agent.domains());
+            match permit {
+                Ok(permit) => waiting.order(session.order(permit, request)),
+                Err(refusal) => Some(session.refused(&request, &refusal)),
+            }
+        }
+    }
+}
