@@ -4,7 +4,7 @@ RUST_MIN := 1.88
 export PATH := $(PATH):$(HOME)/.cargo/bin
 
 target := $(or $(CARGO_TARGET_DIR),target)
-host = $(shell rustc -vV | sed -n 's/^host: //p')
+host := $(shell uname -m)-unknown-linux-gnu
 
 DESTDIR ?=
 prefix := /usr
@@ -54,7 +54,8 @@ install: ## copy the built programs and their files; DESTDIR= puts them under a 
 	$(INSTALL) -m 0755 $(target)/guest/$(host)/release/fence_vmchannel $(DESTDIR)$(prefix)/sbin/fence_vmchannel
 	$(INSTALL) -m 0644 systemd/fence-vmchanneld.service \
 	  $(DESTDIR)$(prefix)/lib/systemd/system/fence-vmchanneld.service
-	$(INSTALL) -m 0644 -t $(DESTDIR)$(prefix)/lib/udev/rules.d udev/*.rules
+	$(INSTALL) -m 0644 udev/60-fence-vmchannel.rules $(DESTDIR)$(prefix)/lib/udev/rules.d/60-fence-vmchannel.rules
+	$(INSTALL) -m 0644 udev/fence-vmchannel.sysusers.conf $(DESTDIR)$(prefix)/lib/sysusers.d/fence-vmchannel.conf
 	$(INSTALL) -m 0644 -t $(DESTDIR)$(prefix)/share/doc/fence-vmchannel README.md CHANGELOG.md docs/*.md
 
 fmt: ## format the sources

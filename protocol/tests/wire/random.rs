@@ -90,7 +90,9 @@ pub(crate) fn item() -> impl Strategy<Value = Item> {
 }
 
 fn guest() -> impl Strategy<Value = GuestIdentity> {
-    (name(), uuid(), option::of("[a-z]{1,64}")).prop_map(|(name, uuid, cluster)| GuestIdentity {
+    // A label has at most 128 bytes.
+    let label = prop_oneof!["[a-z]{1,64}", Just("é".repeat(64)), Just("\"".repeat(128))];
+    (name(), uuid(), option::of(label)).prop_map(|(name, uuid, cluster)| GuestIdentity {
         name,
         uuid,
         cluster,
@@ -103,7 +105,7 @@ fn hello() -> impl Strategy<Value = Hello> {
         protocol: 2,
         nonce: "00112233445566778899aabbccddeeff".into(),
         guest,
-        ops: vec!["off".into()],
+        ops: ["hello", "whoami", "monitor", "list", "status", "off", "on", "reboot"].map(Into::into).into(),
         line_bytes: 4096,
     })
 }
