@@ -147,10 +147,17 @@ pub enum HookCommand {
         /// Make libvirtd notice it now (SIGHUP): it overlooks the first hook that appears after its start.
         #[arg(long)]
         reload: bool,
+        /// Tell what would be done, and do nothing.
+        #[arg(long)]
+        dry_run: bool,
     },
     /// Take the hook away.
-    Remove,
-    /// Tell whether the hook is there, up to date, and noticed by libvirtd.
+    Remove {
+        /// Tell what would be done, and do nothing.
+        #[arg(long)]
+        dry_run: bool,
+    },
+    /// Tell whether the hook is there, up to date, and noticed by libvirtd: exit code 0 only if it is all of this.
     Status,
 }
 

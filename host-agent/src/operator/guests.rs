@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use super::Failure;
 use super::report::Report;
-use super::table::{Table, plain};
+use super::table::{Table, plain, shell_word};
 use crate::config::Config;
 use crate::control::{Answer, ChannelReport, GuestReport, Question, ask};
 
@@ -45,12 +45,13 @@ impl GuestsReport {
 }
 
 fn guest_warnings(guest: &GuestReport) -> Vec<String> {
-    let name = &guest.name;
+    let (name, word) = (&guest.name, shell_word(&guest.name));
     if guest.channels.is_empty() {
-        let text = |cluster| {
+        let text = |cluster: &String| {
             format!(
                 "{name} is in cluster {cluster:?} but has no channel, so it cannot ask: \
-                     `fence-vmchanneld channel add --cluster {cluster} {name}`"
+                 `fence-vmchanneld channel add --cluster {} {word}`",
+                shell_word(cluster)
             )
         };
         return guest.cluster.iter().map(text).collect();
@@ -58,7 +59,7 @@ fn guest_warnings(guest: &GuestReport) -> Vec<String> {
     let unlabelled = guest.cluster.is_none().then(|| {
         format!(
             "{name} has a channel but no cluster, so only policy files may allow it anything: \
-                 `fence-vmchanneld channel add --cluster NAME {name}`"
+             `fence-vmchanneld channel add --cluster NAME {word}`"
         )
     });
     let channels = guest.channels.iter().filter_map(|channel| channel_warning(guest, channel));

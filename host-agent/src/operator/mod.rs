@@ -15,14 +15,16 @@ pub mod logging;
 pub mod report;
 pub mod table;
 
+use std::error::Error;
 use std::ffi::OsString;
 use std::io::{self, Write};
-use std::path::Path;
 
 use clap::Parser;
 
 use crate::config::{Config, ConfigError};
 use crate::control::AskError;
+use crate::daemon::{self, DaemonError};
+use crate::hooks::install::InstallError;
 use cli::{ChannelCommand, Command, CommandLine};
 use report::tell;
 
@@ -44,9 +46,12 @@ pub enum Failure {
     /// libvirt.
     #[error(transparent)]
     Libvirt(#[from] channel::LibvirtError),
+    /// The hook.
+    #[error(transparent)]
+    Hook(#[from] InstallError),
     /// The agent itself.
     #[error(transparent)]
-    Agent(#[from] crate::daemon::DaemonError),
+    Agent(#[from] DaemonError),
     /// Nobody reads what we print.
     #[error("cannot write the answer: {0}")]
     Output(#[from] io::Error),
@@ -58,24 +63,31 @@ pub fn main(
     out: &mut dyn Write,
     errors: &mut dyn Write,
 ) -> io::Result<u8> {
+    let arguments: Vec<OsString> = arguments.into_iter().collect();
+    let json = arguments.iter().any(|argument| argument == "--json");
     let line = match CommandLine::try_parse_from(arguments) {
         Ok(line) => line,
-        Err(error) if error.use_stderr() => {
+        Err(help) if !help.use_stderr() => return write!(out, "{}", help.render()).map(|()| 0),
+        Err(error) => {
             let text = error.render().to_string();
-            write!(errors, "fence-vmchanneld: {}", text.strip_prefix("error: ").unwrap_or(&text))?;
+            complain(text.strip_prefix("error: ").unwrap_or(&text).trim_end(), json, out, errors)?;
             return Ok(2);
         }
-        Err(help) => return write!(out, "{}", help.render()).map(|()| 0),
     };
     let failure = match run(&line, out) {
         Ok(code) => return Ok(code),
         Err(failure) => failure,
     };
-    if line.json {
-        writeln!(out, "{}", serde_json::json!({ "error": failure.to_string() }))?;
-    }
-    writeln!(errors, "fence-vmchanneld: {failure}")?;
+    complain(&in_full(&failure), json, out, errors)?;
     Ok(if matches!(line.command, Command::Explain { .. }) { 2 } else { 1 })
+}
+
+/// People read stderr, programs the object on stdout.
+fn complain(text: &str, json: bool, out: &mut dyn Write, errors: &mut dyn Write) -> io::Result<()> {
+    if json {
+        writeln!(out, "{}", serde_json::json!({ "error": text }))?;
+    }
+    writeln!(errors, "fence-vmchanneld: {text}")
 }
 
 fn run(line: &CommandLine, out: &mut dyn Write) -> Result<u8, Failure> {
@@ -85,7 +97,7 @@ fn run(line: &CommandLine, out: &mut dyn Write) -> Result<u8, Failure> {
     }
     let config = Config::load(file)?;
     Ok(match &line.command {
-        Command::Run { simulate } => agent(&config, simulate.as_deref())?,
+        Command::Run { simulate } => daemon::run(&config, simulate.as_deref()).map(|()| 0)?,
         Command::Guests => tell(&guests::guests(&config)?, json, out)?,
         Command::Explain { source, action, target } => {
             tell(&explain::explain(&config, source, *action, target)?, json, out)?
@@ -95,19 +107,29 @@ fn run(line: &CommandLine, out: &mut dyn Write) -> Result<u8, Failure> {
         Command::Channel(ChannelCommand::Show { domains }) => {
             tell(&channel::show(&config, domains)?, json, out)?
         }
-        Command::Hook(command) => hook::hook(*command, json, out)?,
+        Command::Hook(command) => hook::hook(&config, *command, json, out)?,
         Command::CheckConfig => 0,
     })
 }
 
-/// Runs the agent until it is told to stop.
-fn agent(config: &Config, simulate: Option<&Path>) -> Result<u8, Failure> {
-    crate::daemon::run(config, simulate)?;
-    Ok(0)
+/// The failure with its causes, where the text does not name them already.
+fn in_full(failure: &Failure) -> String {
+    let mut text = failure.to_string();
+    let mut cause = failure.source();
+    while let Some(error) = cause {
+        let words = error.to_string();
+        if !text.contains(&words) {
+            text = format!("{text}: {words}");
+        }
+        cause = error.source();
+    }
+    text
 }
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
     use super::*;
 
     fn ran(words: &[&str]) -> (u8, String, String) {

@@ -53,6 +53,16 @@ pub fn plain(text: &str) -> String {
     })
 }
 
+/// The text as one word of a shell, so that a printed command can be pasted.
+#[must_use]
+pub fn shell_word(text: &str) -> String {
+    let simple = |c: char| c.is_alphanumeric() || matches!(c, '-' | '_' | '.' | '/' | ':' | '+' | '@');
+    if !text.is_empty() && !text.starts_with('-') && text.chars().all(simple) {
+        return text.to_owned();
+    }
+    format!("'{}'", text.replace('\'', "'\\''"))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -78,5 +88,11 @@ mod tests {
         table.row(["a\u{1b}[31m".into()]);
 
         assert_eq!(written(&table), "NAME\na\\u{1b}[31m\n");
+    }
+
+    #[test]
+    fn a_word_that_a_shell_would_split_is_quoted() {
+        assert_eq!(shell_word("web-1"), "web-1");
+        assert_eq!(shell_word("it's a & b"), "'it'\\''s a & b'");
     }
 }

@@ -4,6 +4,7 @@
 //!
 //! Invariant: what was done before a step failed is told, and running the same command again goes on from there.
 
+use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::time::Duration;
 
@@ -16,14 +17,14 @@ use super::socket::appears;
 const AGENT_PATIENCE: Duration = Duration::from_secs(1);
 
 /// Does the steps in order until one fails.
-pub(super) fn apply(machine: &Machine, steps: &[Step]) -> DomainReport {
+pub(super) fn apply(machine: &Machine, steps: &[Step], control: &Path) -> DomainReport {
     let mut report = DomainReport::of(&machine.known);
     for step in steps {
         if report.failed() {
             report.steps.push(StepReport::new(step, Outcome::NotTried, "not tried".into()));
             continue;
         }
-        let (outcome, text) = match try_step(machine, step) {
+        let (outcome, text) = match try_step(machine, step, control) {
             Ok(done) => done,
             Err(error) => (Outcome::Failed, format!("failed: {error}; run the same command again to finish")),
         };
@@ -45,12 +46,12 @@ pub(super) fn rehearse(machine: &Machine, steps: &[Step]) -> DomainReport {
     report
 }
 
-fn try_step(machine: &Machine, step: &Step) -> Result<(Outcome, String), LibvirtError> {
+fn try_step(machine: &Machine, step: &Step, control: &Path) -> Result<(Outcome, String), LibvirtError> {
     let scope = step.scope;
     match &step.change {
         Change::Already(_) | Change::Later(_) => {}
         Change::Attach { xml, socket: Some(socket) } if scope == Scope::Live => {
-            return attach_live(machine, xml, socket);
+            return attach_live(machine, xml, socket, control);
         }
         Change::Attach { xml, .. } => machine.attach(scope, xml)?,
         Change::Detach { xml } => machine.detach(scope, xml)?,
@@ -61,7 +62,12 @@ fn try_step(machine: &Machine, step: &Step) -> Result<(Outcome, String), Libvirt
 }
 
 /// QEMU connects at once, so the agent's socket must be there; without it the next start will do.
-fn attach_live(machine: &Machine, xml: &str, socket: &Path) -> Result<(Outcome, String), LibvirtError> {
+fn attach_live(
+    machine: &Machine,
+    xml: &str,
+    socket: &Path,
+    control: &Path,
+) -> Result<(Outcome, String), LibvirtError> {
     let persistent = machine.known.persistent.is_some();
     let why = if appears(socket, AGENT_PATIENCE) {
         match machine.attach(Scope::Live, xml) {
@@ -69,12 +75,20 @@ fn attach_live(machine: &Machine, xml: &str, socket: &Path) -> Result<(Outcome, 
             Err(error) => error.to_string(),
         }
     } else {
-        format!("the agent is not running (there is no {}): start it and run this again", socket.display())
+        why_no_socket(socket, control)
     };
     if persistent {
         return Ok((Outcome::Later, format!("not now: {why}; or else it {NEXT_START}")));
     }
     Err(LibvirtError::Failed(why))
+}
+
+fn why_no_socket(socket: &Path, control: &Path) -> String {
+    let socket = socket.display();
+    match UnixStream::connect(control) {
+        Ok(_) => format!("the agent has not made {socket} yet: run this again, or look at its log"),
+        Err(_) => format!("the agent is not running (there is no {socket}): start it and run this again"),
+    }
 }
 
 fn idle(change: &Change) -> Option<(Outcome, String)> {

@@ -9,6 +9,7 @@ mod definition;
 mod machine;
 mod nearest;
 mod plan;
+mod ports;
 mod report;
 mod show;
 mod socket;
@@ -67,7 +68,7 @@ fn change(
     let plans = machines.iter().map(|machine| plan(&machine.known)).collect::<Result<Vec<_>, _>>()?;
     let each = |(machine, steps): (&Machine, Vec<Step>)| match dry_run {
         true => apply::rehearse(machine, &steps),
-        false => apply::apply(machine, &steps),
+        false => apply::apply(machine, &steps, &config.control_socket()),
     };
     Ok(ChangeReport { dry_run, domains: machines.iter().zip(plans).map(each).collect() })
 }

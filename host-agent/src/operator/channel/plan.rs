@@ -6,13 +6,13 @@
 
 use std::path::{Path, PathBuf};
 
-use quick_xml::escape::escape;
 use serde::Serialize;
 use uuid::Uuid;
 
 use super::definition::{Definition, Device};
+use super::ports::{device_xml, existing, is_ours, own_socket};
 use crate::domain::{Mode, Port};
-use fence_vmchannel_protocol::PORT_NAME;
+use crate::operator::table::shell_word;
 
 /// The longest cluster label, in bytes.
 const CLUSTER_BYTES: usize = 128;
@@ -105,7 +105,8 @@ pub enum Refusal {
     },
     /// It has our port with another socket.
     #[error(
-        "{domain} has our port already, but {what}: `fence-vmchanneld channel remove --keep-cluster {domain}`, then add again"
+        "{domain} has our port already, but {what}: `fence-vmchanneld channel remove --keep-cluster {}`, then add again",
+        shell_word(domain)
     )]
     Occupied {
         /// The domain.
@@ -115,7 +116,8 @@ pub enum Refusal {
     },
     /// Its second serial port is somebody else's.
     #[error(
-        "{domain} uses its serial port 1 for something else ({what}): take that away with `virsh edit {domain}`, or use a virtio channel (without --serial)"
+        "{domain} uses its serial port 1 for something else ({what}): take that away with `virsh edit {}`, or use a virtio channel (without --serial)",
+        shell_word(domain)
     )]
     SerialTaken {
         /// The domain.
@@ -136,27 +138,28 @@ pub enum Refusal {
 }
 
 pub(super) const NEXT_START: &str =
-    "takes effect when the domain is fully stopped and started again (a reboot inside it is not enough)";
+    "takes effect at the next full stop and start (a reboot inside is not enough)";
 
 /// The steps that fulfil the wish. The persistent definition comes first: the agent then makes the socket that a live
 /// change needs.
 pub(super) fn to_add(known: &Known, wish: &Wish) -> Result<Vec<Step>, Refusal> {
     let mut steps = Vec::new();
+    let mut wish = wish.clone();
     if let Some(definition) = &known.persistent {
-        let change = match existing(known, definition, wish)? {
-            Some(text) => Change::Already(text),
-            None => attach(known, wish, None),
+        let change = match existing(known, definition, &wish)? {
+            Some(there) => {
+                wish.mode = there.mode; // both definitions shall be alike
+                Change::Already(there.text)
+            }
+            None => Change::Attach { xml: device_xml(known, &wish), socket: None },
         };
         steps.push(Step { part: part(wish.port), scope: Scope::Persistent, change });
-        steps.push(label(known, definition, wish, Scope::Persistent)?);
+        steps.push(label(known, definition, &wish, Scope::Persistent)?);
     }
     if let Some(definition) = &known.live {
-        steps.push(label(known, definition, wish, Scope::Live)?);
-        steps.push(Step {
-            part: part(wish.port),
-            scope: Scope::Live,
-            change: add_live(known, definition, wish)?,
-        });
+        steps.push(label(known, definition, &wish, Scope::Live)?);
+        let change = add_live(known, definition, &wish)?;
+        steps.push(Step { part: part(wish.port), scope: Scope::Live, change });
     }
     Ok(steps)
 }
@@ -182,15 +185,6 @@ pub(super) fn to_remove(known: &Known, keep_cluster: bool, guests_dir: &Path) ->
     labels.chain(ports).collect()
 }
 
-/// Whether a device is one of our channels.
-pub(super) fn is_ours(device: &Device, guests_dir: &Path) -> bool {
-    match device.port() {
-        Some(Port::Virtio) => true,
-        Some(Port::Serial) => device.path.as_deref().and_then(Path::parent) == Some(guests_dir),
-        None => false,
-    }
-}
-
 fn detach(device: &Device, scope: Scope) -> Step {
     let part = part(device.port().unwrap_or(Port::Virtio));
     let change = match (part, scope) {
@@ -209,68 +203,18 @@ fn add_live(known: &Known, definition: &Definition, wish: &Wish) -> Result<Chang
         None => Err(transient(why)),
     };
     match existing(known, definition, wish) {
-        Ok(Some(text)) => Ok(Change::Already(text)),
+        Ok(Some(there)) => Ok(Change::Already(there.text)),
         Ok(None) if wish.port == Port::Serial => later("a serial port cannot be plugged in"),
         Ok(None) if !definition.has_virtio_serial => {
             later("the running domain has no virtio-serial controller")
         }
-        Ok(None) => Ok(attach(known, wish, Some(wish.mode))),
+        Ok(None) => {
+            let socket = (wish.mode == Mode::Connect).then(|| own_socket(known, wish));
+            Ok(Change::Attach { xml: device_xml(known, wish), socket })
+        }
         Err(refusal) if known.persistent.is_none() => Err(refusal),
         Err(_) => later("the running domain has another port there"),
     }
-}
-
-/// What is there already and good; a refusal when it is in the way.
-fn existing(known: &Known, definition: &Definition, wish: &Wish) -> Result<Option<String>, Refusal> {
-    let same_place = |device: &&Device| match wish.port {
-        Port::Virtio => device.port() == Some(Port::Virtio),
-        Port::Serial => device.port() == Some(Port::Serial) && device.target_port.as_deref() == Some("1"),
-    };
-    let Some(device) = definition.devices.iter().find(same_place) else { return Ok(None) };
-    let socket =
-        device.path.as_ref().map_or_else(|| "a path of libvirt's choice".into(), |p| p.display().to_string());
-    let domain = known.name.clone();
-    let occupied = |what: String| Err(Refusal::Occupied { domain: known.name.clone(), what });
-    if wish.port == Port::Serial && !is_ours(device, &wish.guests_dir) {
-        return Err(Refusal::SerialTaken { domain, what: format!("{} {socket}", device.kind) });
-    }
-    match device.mode {
-        _ if device.kind != "unix" => occupied(format!("of type {:?} and not a Unix socket", device.kind)),
-        Some(Mode::Connect) if device.path.as_deref() != Some(&own_socket(known, wish)) => {
-            occupied(format!("connected to {socket} and not to {}", own_socket(known, wish).display()))
-        }
-        Some(mode) if wish.mode == Mode::Bind && mode == Mode::Connect => {
-            occupied("in connect mode and not in bind mode".into())
-        }
-        Some(Mode::Bind) => Ok(Some(format!("already there (bind, {socket})"))),
-        Some(Mode::Connect) | None => Ok(Some(format!("already there ({socket})"))),
-    }
-}
-
-fn attach(known: &Known, wish: &Wish, live: Option<Mode>) -> Change {
-    let path = escape(own_socket(known, wish).display().to_string()).into_owned();
-    let source = match (wish.port, wish.mode) {
-        (_, Mode::Connect) => {
-            format!("<source mode='connect' path='{path}'><reconnect enabled='yes' timeout='1'/></source>")
-        }
-        (Port::Virtio, Mode::Bind) => "<source mode='bind'/>".to_owned(),
-        (Port::Serial, Mode::Bind) => format!("<source mode='bind' path='{path}'/>"),
-    };
-    let xml = match wish.port {
-        Port::Virtio => {
-            format!("<channel type='unix'>{source}<target type='virtio' name='{PORT_NAME}'/></channel>")
-        }
-        Port::Serial => format!("<serial type='unix'>{source}<target port='1'/></serial>"),
-    };
-    Change::Attach { xml, socket: (live == Some(Mode::Connect)).then(|| own_socket(known, wish)) }
-}
-
-fn own_socket(known: &Known, wish: &Wish) -> PathBuf {
-    let suffix = match wish.port {
-        Port::Virtio => ".sock",
-        Port::Serial => "-serial1.sock",
-    };
-    wish.guests_dir.join(format!("{}{suffix}", known.uuid))
 }
 
 fn label(known: &Known, definition: &Definition, wish: &Wish, scope: Scope) -> Result<Step, Refusal> {

@@ -195,3 +195,15 @@ fn a_label_with_control_characters_or_too_long_is_refused() {
     }
     assert!(check_cluster("web & <db>").is_ok());
 }
+
+#[test]
+fn a_running_domain_gets_the_mode_that_its_definition_has() {
+    let bind = definition(Some("web"), &[CONTROLLER, &channel("bind", "/anywhere")].concat());
+
+    let steps = to_add(&known(Some(bind), Some(definition(Some("web"), CONTROLLER))), &wish()).unwrap();
+
+    assert!(
+        matches!(&steps[3].change, Change::Attach { xml, socket: None } if xml.contains("mode='bind'")),
+        "{steps:?}"
+    );
+}

@@ -96,8 +96,11 @@ impl Report for ChangeReport {
             }
             table.write(out)?;
             if self.dry_run {
-                for xml in domain.steps.iter().filter_map(|step| Some((step.scope, step.xml.as_ref()?))) {
-                    writeln!(out, "  {}: {}", scope(xml.0), xml.1)?;
+                for (place, xml) in
+                    domain.steps.iter().filter_map(|step| Some((step.scope, step.xml.as_ref()?)))
+                {
+                    let one_line: String = xml.lines().map(str::trim).collect();
+                    writeln!(out, "  {}: {}", scope(place), plain(&one_line))?;
                 }
             }
         }
