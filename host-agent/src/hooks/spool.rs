@@ -89,7 +89,7 @@ impl Spool {
         let names = place::note_names(&self.dir)?;
         self.stuck.retain(|name| names.contains(name));
         self.waiting = names.difference(&self.stuck).cloned().collect();
-        watched
+        watched.map_err(|error| PlaceError::Watch(self.dir.clone(), error))
     }
 
     fn take(&mut self, name: OsString) -> Option<Note> {

@@ -1,4 +1,4 @@
-//! Hears that something happened in the spool's directory, or to it.
+//! Hears that something happened in a directory, or to it: the spool, and the policy's files.
 //!
 //! In:  the directory's path, given again at each look.
 //! Out: "look again", nothing more.
@@ -13,23 +13,17 @@ use futures_util::{FutureExt, StreamExt};
 use inotify::{EventStream, Inotify, WatchDescriptor, WatchMask};
 use tokio::time::{Instant, sleep_until, timeout_at};
 
-use super::place::PlaceError;
-
 /// The ear. Without a descriptor (the system has none left) it is deaf until the next look.
 #[derive(Debug, Default)]
 pub(crate) struct Watch {
     events: Option<EventStream<Vec<u8>>>,
-    spool: Option<WatchDescriptor>,
+    inside: Option<WatchDescriptor>,
     around: Option<WatchDescriptor>,
 }
 
 impl Watch {
     /// Watches what is at `dir` now, and the directory around it. Adding a watch twice is the same watch.
-    pub(crate) fn point_at(&mut self, dir: &Path) -> Result<(), PlaceError> {
-        self.try_point_at(dir).map_err(|error| PlaceError::Watch(dir.into(), error))
-    }
-
-    fn try_point_at(&mut self, dir: &Path) -> Result<(), Error> {
+    pub(crate) fn point_at(&mut self, dir: &Path) -> Result<(), Error> {
         let itself = WatchMask::DELETE_SELF | WatchMask::MOVE_SELF | WatchMask::ATTRIB | WatchMask::ONLYDIR;
         let comings = WatchMask::CREATE | WatchMask::MOVED_TO;
         let goings = WatchMask::DELETE | WatchMask::MOVED_FROM;
@@ -41,7 +35,7 @@ impl Watch {
         if let Some(around) = dir.parent() {
             turn(events, &mut self.around, around, itself | comings | goings)?;
         }
-        turn(events, &mut self.spool, dir, itself | WatchMask::MOVED_TO)
+        turn(events, &mut self.inside, dir, itself | comings | goings | WatchMask::CLOSE_WRITE)
     }
 
     /// Returns when something happened, or at `until`. Cancel safe.
