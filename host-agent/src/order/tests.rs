@@ -1,1 +1,231 @@
+use std::io;
+use std::sync::Arc;
 
+use async_trait::async_trait;
+use fence_vmchannel_protocol::Evidence;
+
+use super::*;
+use crate::domain::{Instance, InstanceId, Process};
+
+#[derive(Debug)]
+struct Dead(bool);
+
+#[async_trait]
+impl Process for Dead {
+    fn is_gone(&self) -> bool {
+        self.0
+    }
+    async fn gone(&self) {}
+    fn kill(&self) -> io::Result<()> {
+        Ok(())
+    }
+    fn is_peer(&self, _: i32) -> bool {
+        false
+    }
+    fn describe(&self) -> String {
+        String::new()
+    }
+}
+
+fn instance(gone: bool) -> Instance {
+    Instance { id: InstanceId { pid: 7, started: 1 }, process: Arc::new(Dead(gone)) }
+}
+
+fn process_gone() -> Proof {
+    Proof::process_gone(&instance(true)).unwrap()
+}
+
+fn never_ran() -> Proof {
+    Proof::never_ran_here(Standing::ShutOff, false).unwrap()
+}
+
+/// Every kind of event, good and bad.
+fn all_events() -> Vec<Event> {
+    let why = || "x".to_owned();
+    let mut events = vec![
+        JobAborted(Ok(())),
+        JobAborted(Err(why())),
+        StopReturned(Ok(())),
+        StopReturned(Err(why())),
+        GraceOver,
+        KillFailed(why()),
+        Started,
+        StartFailed(why()),
+        DeadlinePassed,
+        Confirmed(Err(why())),
+    ];
+    let standings =
+        [Standing::Active, Standing::Crashed, Standing::ShutOff, Standing::Moved, Standing::Unclear];
+    events.extend(standings.map(|standing| Confirmed(Ok(standing))));
+    events.extend(standings.map(|standing| Event::Found(Found::NotRunning(standing, None))));
+    events.extend(
+        [Found::Running, Found::Migrating, Found::Unattended, Found::Nothing(why())].map(Event::Found),
+    );
+    events
+}
+
+/// The order after these events, and its last step.
+fn after(power: Power, events: impl IntoIterator<Item = Event>) -> (Order, Option<Step>) {
+    let (order, step) = Order::new(power);
+    events.into_iter().fold((order, Some(step)), |(order, _), event| order.on(event))
+}
+
+fn outcome(power: Power, events: impl IntoIterator<Item = Event>) -> Option<Outcome> {
+    after(power, events).0.outcome().cloned()
+}
+
+#[test]
+fn a_living_process_proves_nothing_and_neither_does_a_word_with_a_process_beside_it() {
+    assert_eq!(Proof::process_gone(&instance(false)), None);
+    assert_eq!(Proof::never_ran_here(Standing::ShutOff, true), None);
+    for standing in [Standing::Active, Standing::Crashed, Standing::Moved, Standing::Unclear] {
+        assert_eq!(Proof::never_ran_here(standing, false), None);
+    }
+}
+
+#[test]
+fn off_is_stop_and_then_the_end_of_the_process() {
+    let found = [Event::Found(Found::Running)];
+    assert_eq!(after(Power::Off, found.clone()).1, Some(Step::Stop));
+
+    let events = found.into_iter().chain([ProcessGone(process_gone(), false)]);
+
+    let Some(Outcome::Off(proof)) = outcome(Power::Off, events) else { panic!("not off") };
+    assert_eq!(proof.evidence(), Evidence::ProcessGone);
+}
+
+/// Three events deep, over every event there is: without a proof among them there is no way to "off".
+#[test]
+fn no_sequence_of_events_without_a_proof_ends_as_off() {
+    for power in [Power::Off, Power::Reboot, Power::On] {
+        let (order, _) = Order::new(power);
+        let mut reached = vec![order];
+        for _ in 0..4 {
+            let mut next: Vec<Order> = Vec::new();
+            for order in &reached {
+                for event in all_events() {
+                    let (after, _) = order.clone().on(event);
+                    if !next.contains(&after) {
+                        next.push(after);
+                    }
+                }
+            }
+            for order in &next {
+                let off = matches!(order.outcome(), Some(Outcome::Off(_) | Outcome::Restarted(..)));
+                assert!(!off && order.proof().is_none(), "{power:?}: {order:?}");
+            }
+            reached = next;
+        }
+    }
+}
+
+#[test]
+fn a_done_order_stays_as_it_is_whatever_comes() {
+    let done = after(Power::Off, [Event::Found(Found::NotRunning(Standing::ShutOff, Some(never_ran())))]).0;
+
+    for event in all_events() {
+        assert_eq!(done.clone().on(event), (done.clone(), None));
+    }
+}
+
+#[test]
+fn what_libvirt_returns_is_no_evidence_but_its_error_brings_the_kill_forward() {
+    let running = || Event::Found(Found::Running);
+
+    assert_eq!(after(Power::Off, [running(), StopReturned(Ok(()))]).0.outcome(), None);
+    assert_eq!(after(Power::Off, [running(), StopReturned(Err("busy".into()))]).1, Some(Step::Kill));
+    assert_eq!(after(Power::Off, [running(), GraceOver]).1, Some(Step::Kill));
+}
+
+#[test]
+fn what_cannot_be_killed_fails_at_the_deadline_and_never_as_off() {
+    let events = [Event::Found(Found::Running), GraceOver, StopReturned(Ok(())), DeadlinePassed];
+
+    let Some(Outcome::Failed(reason, _)) = outcome(Power::Off, events) else { panic!("not failed") };
+
+    assert_eq!(reason, Reason::CannotKill);
+}
+
+#[test]
+fn a_target_whose_libvirt_is_away_is_killed_at_once() {
+    let (order, step) = after(Power::Off, [Event::Found(Found::Unattended)]);
+
+    assert_eq!(step, Some(Step::Kill));
+    assert!(matches!(order.on(ProcessGone(process_gone(), false)).0.outcome(), Some(Outcome::Off(_))));
+}
+
+#[test]
+fn a_migrating_target_is_off_only_if_libvirt_says_shut_off_afterwards() {
+    let until_gone = || {
+        let aborted = [Event::Found(Found::Migrating), JobAborted(Ok(()))];
+        aborted.into_iter().chain([ProcessGone(process_gone(), false)])
+    };
+    assert_eq!(after(Power::Off, until_gone()).1, Some(Step::Confirm));
+
+    let confirmed = |standing| outcome(Power::Off, until_gone().chain([Confirmed(standing)]));
+
+    assert!(matches!(confirmed(Ok(Standing::ShutOff)), Some(Outcome::Off(_))));
+    assert!(matches!(confirmed(Ok(Standing::Moved)), Some(Outcome::Failed(Reason::Moved, _))));
+    assert!(matches!(confirmed(Ok(Standing::Active)), Some(Outcome::Failed(Reason::UnknownState, _))));
+    assert!(matches!(confirmed(Err("gone".into())), Some(Outcome::Failed(Reason::UnknownState, _))));
+}
+
+#[test]
+fn a_target_that_somebody_restarted_meanwhile_is_stopped_again() {
+    let (order, step) = after(Power::Off, [Event::Found(Found::Running), ProcessGone(process_gone(), true)]);
+
+    assert_eq!((order.outcome(), step), (None, Some(Step::Look)));
+    assert_eq!(order.on(Event::Found(Found::Running)).1, Some(Step::Stop));
+}
+
+#[test]
+fn nothing_that_is_not_known_to_be_off_is_off() {
+    for found in [
+        Found::NotRunning(Standing::ShutOff, None),
+        Found::NotRunning(Standing::Active, None),
+        Found::NotRunning(Standing::Unclear, None),
+        Found::Nothing("libvirt is away".into()),
+    ] {
+        for power in [Power::Off, Power::On, Power::Reboot] {
+            let outcome = outcome(power, [Event::Found(found.clone())]);
+            assert!(matches!(outcome, Some(Outcome::Failed(Reason::UnknownState, _))), "{power:?} {found:?}");
+        }
+    }
+    let moved = outcome(Power::Off, [Event::Found(Found::NotRunning(Standing::Moved, None))]);
+    assert!(matches!(moved, Some(Outcome::Failed(Reason::Moved, _))));
+}
+
+#[test]
+fn reboot_starts_what_was_proven_off_and_a_failed_start_does_not_undo_the_proof() {
+    let gone = || [Event::Found(Found::Running), ProcessGone(process_gone(), false)].into_iter();
+    assert_eq!(after(Power::Reboot, gone()).1, Some(Step::Start));
+
+    let started = outcome(Power::Reboot, gone().chain([Started]));
+    let failed = outcome(Power::Reboot, gone().chain([StartFailed("no disk".into())]));
+    let late = outcome(Power::Reboot, gone().chain([DeadlinePassed]));
+
+    assert!(matches!(started, Some(Outcome::Restarted(_, Ok(())))));
+    assert!(matches!(failed, Some(Outcome::Restarted(_, Err(why))) if why == "no disk"));
+    assert!(matches!(late, Some(Outcome::Restarted(_, Err(_)))));
+}
+
+#[test]
+fn reboot_of_what_is_off_starts_it() {
+    let found = Event::Found(Found::NotRunning(Standing::ShutOff, Some(never_ran())));
+
+    assert_eq!(after(Power::Reboot, [found.clone()]).1, Some(Step::Start));
+    assert!(matches!(outcome(Power::Reboot, [found, Started]), Some(Outcome::Restarted(_, Ok(())))));
+}
+
+#[test]
+fn on_starts_what_is_off_and_leaves_alone_what_runs() {
+    let off = Event::Found(Found::NotRunning(Standing::ShutOff, Some(never_ran())));
+
+    assert_eq!(outcome(Power::On, [Event::Found(Found::Running)]), Some(Outcome::On));
+    assert_eq!(after(Power::On, [off.clone()]).1, Some(Step::Start));
+    assert_eq!(outcome(Power::On, [off.clone(), Started]), Some(Outcome::On));
+    assert!(matches!(
+        outcome(Power::On, [off, StartFailed("x".into())]),
+        Some(Outcome::Failed(Reason::StartFailed, _))
+    ));
+}

@@ -166,3 +166,6 @@ impl Arbiter {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

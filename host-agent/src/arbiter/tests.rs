@@ -1,0 +1,165 @@
+use fence_vmchannel_protocol::{Ruling, Verdict};
+
+use super::*;
+
+const NOW: Duration = Duration::from_secs(1);
+
+fn uuid(n: u8) -> Uuid {
+    Uuid::from_u128(u128::from(n))
+}
+
+fn instance(n: u8) -> InstanceId {
+    InstanceId { pid: i32::from(n), started: 1 }
+}
+
+fn application(guest: u8, request: u8, power: Power, target: u8) -> Application {
+    Application {
+        asker: (uuid(guest), instance(guest)),
+        request: RequestId::from_random([request; 16]).unwrap(),
+        target: uuid(target),
+        power,
+    }
+}
+
+#[test]
+fn of_two_guests_that_fence_each_other_the_first_accepted_survives() {
+    let mut arbiter = Arbiter::default();
+
+    let first = arbiter.accept(&application(1, 1, Power::Off, 2), NOW);
+    let second = arbiter.accept(&application(2, 2, Power::Off, 1), NOW);
+
+    assert_eq!(first, Decision::Begin(1));
+    assert!(matches!(second, Decision::Refuse(Reason::Condemned, _)));
+}
+
+#[test]
+fn a_request_that_waited_in_a_dead_guests_socket_is_refused_after_its_end() {
+    let mut arbiter = Arbiter::default();
+    arbiter.accept(&application(1, 1, Power::Off, 2), NOW);
+    arbiter.finish(uuid(2), Some(instance(2)));
+
+    let late = arbiter.accept(&application(2, 2, Power::Off, 1), NOW);
+
+    assert!(matches!(late, Decision::Refuse(Reason::Condemned, _)));
+}
+
+#[test]
+fn a_guest_that_was_started_again_may_act_again() {
+    let mut arbiter = Arbiter::default();
+    arbiter.accept(&application(1, 1, Power::Reboot, 2), NOW);
+    arbiter.finish(uuid(2), Some(instance(2)));
+    let reborn = Application { asker: (uuid(2), instance(9)), ..application(2, 2, Power::Off, 1) };
+
+    assert_eq!(arbiter.accept(&reborn, NOW), Decision::Begin(2));
+}
+
+#[test]
+fn starting_a_guest_does_not_condemn_it() {
+    let mut arbiter = Arbiter::default();
+    arbiter.accept(&application(1, 1, Power::On, 2), NOW);
+
+    assert_eq!(arbiter.accept(&application(2, 2, Power::Off, 1), NOW), Decision::Begin(2));
+}
+
+#[test]
+fn a_target_that_was_not_stopped_may_act_again() {
+    let mut arbiter = Arbiter::default();
+    arbiter.accept(&application(1, 1, Power::Off, 2), NOW);
+    arbiter.finish(uuid(2), None);
+
+    assert_eq!(arbiter.accept(&application(2, 2, Power::Off, 1), NOW), Decision::Begin(2));
+}
+
+#[test]
+fn equal_requests_of_different_guests_join_one_order() {
+    let mut arbiter = Arbiter::default();
+
+    assert_eq!(arbiter.accept(&application(1, 1, Power::Off, 3), NOW), Decision::Begin(1));
+    assert_eq!(arbiter.accept(&application(2, 2, Power::Off, 3), NOW), Decision::Join(1));
+}
+
+#[test]
+fn different_orders_on_one_target_do_not_mix() {
+    let mut arbiter = Arbiter::default();
+    arbiter.accept(&application(1, 1, Power::Off, 3), NOW);
+
+    let other = arbiter.accept(&application(2, 2, Power::On, 3), NOW);
+
+    assert!(matches!(other, Decision::Refuse(Reason::Busy, _)));
+}
+
+#[test]
+fn a_repeat_gets_the_stored_verdict_and_never_acts_twice() {
+    let mut arbiter = Arbiter::default();
+    let application = application(1, 1, Power::Off, 2);
+    arbiter.accept(&application, NOW);
+    assert_eq!(arbiter.accept(&application, NOW), Decision::Join(1), "while it runs");
+
+    let verdict = Verdict::new(Ruling::Done);
+    arbiter.finish(uuid(2), Some(instance(2)));
+    arbiter.answered(uuid(1), application.request, &verdict, NOW);
+
+    assert_eq!(arbiter.accept(&application, NOW + VERDICT_KEPT), Decision::Repeat(Box::new(verdict)));
+}
+
+#[test]
+fn a_verdict_is_forgotten_after_its_time_and_another_guests_id_means_nothing() {
+    let mut arbiter = Arbiter::default();
+    let first = application(1, 1, Power::Off, 2);
+    arbiter.accept(&first, NOW);
+    arbiter.finish(uuid(2), Some(instance(2)));
+    arbiter.answered(uuid(1), first.request, &Verdict::new(Ruling::Done), NOW);
+
+    let forged = arbiter.accept(&application(3, 1, Power::Off, 2), NOW);
+    arbiter.finish(uuid(2), None);
+    let late = arbiter.accept(&first, NOW + VERDICT_KEPT + Duration::from_secs(1));
+
+    assert_eq!(forged, Decision::Begin(2));
+    assert_eq!(late, Decision::Begin(3));
+}
+
+#[test]
+fn an_id_cannot_be_used_for_another_request() {
+    let mut arbiter = Arbiter::default();
+    arbiter.accept(&application(1, 1, Power::Off, 2), NOW);
+
+    for other in [application(1, 1, Power::On, 2), application(1, 1, Power::Off, 3)] {
+        assert!(matches!(arbiter.accept(&other, NOW), Decision::Refuse(Reason::BadRequest, _)));
+    }
+}
+
+#[test]
+fn a_guest_waits_for_four_orders_at_most_and_is_remembered_within_bounds() {
+    let mut arbiter = Arbiter::default();
+    for n in 1..=4 {
+        assert!(matches!(arbiter.accept(&application(1, n, Power::Off, 10 + n), NOW), Decision::Begin(_)));
+    }
+    assert!(matches!(
+        arbiter.accept(&application(1, 5, Power::Off, 15), NOW),
+        Decision::Refuse(Reason::Busy, _)
+    ));
+
+    for n in 1..=200 {
+        let application = application(2, n, Power::Off, n);
+        arbiter.accept(&application, NOW);
+        arbiter.finish(uuid(n), None);
+        arbiter.answered(uuid(2), application.request, &Verdict::new(Ruling::Done), NOW);
+    }
+
+    assert!(arbiter.guests[&uuid(2)].len() <= VERDICTS_PER_GUEST);
+}
+
+#[test]
+fn the_same_sequence_gives_the_same_decisions() {
+    let powers = [Power::Off, Power::On, Power::Reboot];
+    let sequence: Vec<Application> = (1..=200u8)
+        .map(|n| application(n % 5 + 1, n, powers[usize::from(n % 3)], n.wrapping_mul(7) % 5 + 1))
+        .collect();
+
+    let decide = || {
+        let mut arbiter = Arbiter::default();
+        sequence.iter().map(|application| arbiter.accept(application, NOW)).collect::<Vec<_>>()
+    };
+
+    assert_eq!(decide(), decide());
+}
