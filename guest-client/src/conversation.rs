@@ -5,7 +5,8 @@
 //! Invariant: the line that is sent again is the same line with the same id, so that the host never acts twice; no
 //! answer within the deadline is an error, never a guess.
 
-use std::time::Duration;
+use std::hash::{BuildHasher, Hash, Hasher, RandomState};
+use std::time::{Duration, SystemTime};
 
 use fence_vmchannel_protocol::limits::{TIMEOUT_MAX, TIMEOUT_MIN};
 use fence_vmchannel_protocol::{Ask, LineError, Method, Request, RequestId, encode_line};
@@ -36,9 +37,6 @@ pub enum ConversationError {
     /// The request does not fit into a line.
     #[error("the request is too long for the channel; name the target by its UUID")]
     TooLong(#[source] LineError),
-    /// No random number could be had for the request's id.
-    #[error("the kernel gives no random number")]
-    Random(#[source] getrandom::Error),
 }
 
 /// What is asked, and how long an answer is waited for.
@@ -63,7 +61,7 @@ pub(crate) async fn converse(
     port: &mut Port,
     trace: Trace,
 ) -> Result<Answer, ConversationError> {
-    let (id, deadline) = (random_id()?, question.deadline);
+    let (id, deadline) = (new_id(), question.deadline);
     port.connect(deadline).await?;
     trace.say(format_args!("{} is open, asking {} ({id})", port.path().display(), question.ask.op()));
     let line = question.line(id)?;
@@ -162,12 +160,22 @@ fn host_time(ours: Duration) -> Duration {
     (ours - margin).clamp(TIMEOUT_MIN, TIMEOUT_MAX)
 }
 
-fn random_id() -> Result<RequestId, ConversationError> {
+/// An id that no earlier request had, also none before a reboot of this guest.
+///
+/// It need not be secret, so nothing here waits for the kernel's entropy: a young guest without a random number device
+/// may have none for minutes. The hasher's keys come from the kernel without waiting; where those repeat after a
+/// reboot, the clocks still differ.
+fn new_id() -> RequestId {
     loop {
-        let mut bits = [0; 16];
-        getrandom::fill(&mut bits).map_err(ConversationError::Random)?;
-        if let Some(id) = RequestId::from_random(bits) {
-            return Ok(id);
+        let half = || {
+            let mut hasher = RandomState::new().build_hasher();
+            SystemTime::now().hash(&mut hasher);
+            std::time::Instant::now().hash(&mut hasher);
+            std::process::id().hash(&mut hasher);
+            u128::from(hasher.finish())
+        };
+        if let Some(id) = RequestId::from_random((half() << 64 | half()).to_be_bytes()) {
+            return id;
         }
     }
 }
