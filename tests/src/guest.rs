@@ -27,6 +27,9 @@ const BOOT: Duration = Duration::from_secs(60);
 /// A little longer than our client's own timeout of 55 s.
 const COMMAND: Duration = Duration::from_secs(60);
 
+/// How long a dropped guest waits for libvirt to forget it.
+const FORGET: Duration = Duration::from_secs(5);
+
 /// How a guest reaches the host.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Channel {
@@ -269,7 +272,8 @@ impl Drop for Guest<'_> {
             process.kill().ok();
         }
         if !self.plan.transient {
-            self.undefine().ok();
+            // libvirtd may hang, on purpose
+            self.lab.virsh_within(FORGET, &["undefine", "--managed-save", self.name()]).ok();
         }
     }
 }

@@ -12,6 +12,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixDatagram;
 use std::path::PathBuf;
 use std::process::{Child, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use nix::sys::signal::{Signal, kill};
@@ -60,15 +61,15 @@ impl<'lab> Agent<'lab> {
     /// When it was not built, ends, or is not ready in time; with its log.
     pub fn start_with(lab: &'lab Lab, settings: &str) -> Result<Self> {
         configure(lab, settings)?;
-        let address = lab.directory().join("notify.sock");
-        fs::remove_file(&address).ok();
+        static STARTS: AtomicU32 = AtomicU32::new(0); // an earlier agent's end must not reach this one's socket
+        let address = format!("notify{}.sock", STARTS.fetch_add(1, Ordering::Relaxed));
+        let address = lab.directory().join(address);
         let notices = UnixDatagram::bind(&address).doing(format!("listen on {}", address.display()))?;
         let mut process = lab
             .command(programs::ours("fence-vmchanneld")?)
             .args(["run", "--config"])
             .arg(configuration(lab))
             .env("NOTIFY_SOCKET", &address)
-            .env("FENCE_VMCHANNEL_LOG", "debug")
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::piped())

@@ -18,12 +18,13 @@ use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::sync::{Mutex, OnceLock, PoisonError};
+use std::time::Duration;
 
 use nix::sched::{CloneFlags, setns, unshare};
 
 use crate::error::{Doing, LabError, Result};
 use crate::image;
-use crate::programs::{self, succeed};
+use crate::programs;
 
 /// A private libvirtd and everything around it.
 #[derive(Debug)]
@@ -114,6 +115,12 @@ impl Lab {
         setns(network, CloneFlags::CLONE_NEWNET).doing("enter the lab's network")
     }
 
+    /// What a person types before a command (`virsh console web1`) to run it in this lab.
+    #[must_use]
+    pub fn entry(&self) -> String {
+        format!("nsenter --target={} --mount --net --", self.supervisor_pid)
+    }
+
     /// A command that will run inside the lab, in the directory `/`, with its own pid.
     #[must_use]
     pub fn command(&self, program: impl AsRef<std::ffi::OsStr>) -> Command {
@@ -131,9 +138,19 @@ impl Lab {
     /// # Errors
     /// With virsh's own words, when it fails.
     pub fn virsh(&self, words: &[&str]) -> Result<String> {
+        self.virsh_within(Duration::from_secs(60), words)
+    }
+
+    /// Runs virsh, for at most `patience`: it hangs as long as libvirtd does.
+    ///
+    /// # Errors
+    /// With virsh's own words, when it fails; with exit code 124 when it took too long.
+    pub fn virsh_within(&self, patience: Duration, words: &[&str]) -> Result<String> {
         let mut virsh = self.command("timeout");
-        virsh.args(["--kill-after=1", "60", "virsh", "--quiet", "-c", "qemu:///system"]);
-        succeed(virsh.args(words).stdin(Stdio::null()))
+        virsh.arg("--kill-after=1").arg(patience.as_secs_f64().to_string());
+        virsh.args(["virsh", "--quiet", "-c", "qemu:///system"]);
+        let ran = programs::run(virsh.args(words).stdin(Stdio::null()))?;
+        ran.success(&format!("virsh {}", words.join(" ")))
     }
 
     /// libvirtd's own log.

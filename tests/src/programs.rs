@@ -38,15 +38,24 @@ pub fn run(command: &mut Command) -> Result<Ran> {
 /// # Errors
 /// When it cannot be started or its exit code is not 0.
 pub fn succeed(command: &mut Command) -> Result<String> {
-    let ran = run(command)?;
-    if ran.exit_code == 0 {
-        return Ok(ran.output);
+    run(command)?.success(&written(command))
+}
+
+impl Ran {
+    /// What it printed on stdout, if its exit code is 0.
+    ///
+    /// # Errors
+    /// With everything it printed, when it is not; `command` is how the error calls it.
+    pub fn success(self, command: &str) -> Result<String> {
+        if self.exit_code == 0 {
+            return Ok(self.output);
+        }
+        Err(LabError::Program {
+            command: command.to_owned(),
+            ending: format!("exit code {}", self.exit_code),
+            said: format!("{}\n{}", self.output.trim(), self.errors.trim()).trim().to_owned(),
+        })
     }
-    Err(LabError::Program {
-        command: written(command),
-        ending: format!("exit code {}", ran.exit_code),
-        said: format!("{}{}", ran.output.trim(), ran.errors.trim()),
-    })
 }
 
 /// A program of this workspace, by its name: next to the running test or, from `$FENCE_BIN_DIR`, elsewhere.

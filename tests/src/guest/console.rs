@@ -21,6 +21,9 @@ use crate::programs::Ran;
 /// How much of the console a failure shows.
 const SHOWN: usize = 600;
 
+/// Ctrl-C.
+const INTERRUPT: &[u8] = b"\x03";
+
 /// An open console.
 #[derive(Debug)]
 pub(super) struct Console {
@@ -60,7 +63,9 @@ impl Console {
         let line = format!("printf '<%s {number}>\\n' begin; {command}; printf '<%s {number}:%d>\\n' end $?");
         self.type_line(&line, deadline)?;
         self.take_until(&format!("<begin {number}>\r\n"), deadline, patience)?;
-        let output = self.take_until(&format!("<end {number}:"), deadline, patience)?;
+        let output = self.take_until(&format!("<end {number}:"), deadline, patience).inspect_err(|_| {
+            self.tty.write_all(INTERRUPT).ok(); // for the next command
+        })?;
         let code = self.take_until(">", deadline, patience)?;
         Ok(Ran {
             exit_code: code.parse().unwrap_or(-1),
