@@ -49,8 +49,8 @@ fn guest_warnings(guest: &GuestReport) -> Vec<String> {
     if guest.channels.is_empty() {
         let text = |cluster: &String| {
             format!(
-                "{name} is in cluster {cluster:?} but has no channel, so it cannot ask: \
-                 `fence-vmchanneld channel add --cluster {} {word}`",
+                "{name} is in cluster {cluster:?} but has no channel now, so it cannot ask: \
+                 `fence-vmchanneld channel add --cluster {} {word}` adds it, or tells what is left to do",
                 shell_word(cluster)
             )
         };

@@ -26,7 +26,10 @@ pub(super) fn apply(machine: &Machine, steps: &[Step], control: &Path) -> Domain
         }
         let (outcome, text) = match try_step(machine, step, control) {
             Ok(done) => done,
-            Err(error) => (Outcome::Failed, format!("failed: {error}; run the same command again to finish")),
+            Err(error) => (
+                Outcome::Failed,
+                format!("failed: {error}; mend this and run the same command again, it goes on from here"),
+            ),
         };
         report.steps.push(StepReport::new(step, outcome, text));
     }
@@ -50,8 +53,8 @@ fn try_step(machine: &Machine, step: &Step, control: &Path) -> Result<(Outcome, 
     let scope = step.scope;
     match &step.change {
         Change::Already(_) | Change::Later(_) => {}
-        Change::Attach { xml, socket: Some(socket) } if scope == Scope::Live => {
-            return attach_live(machine, xml, socket, control);
+        Change::Attach { xml, socket } if scope == Scope::Live => {
+            return attach_live(machine, xml, socket.as_deref(), control);
         }
         Change::Attach { xml, .. } => machine.attach(scope, xml)?,
         Change::Detach { xml } => machine.detach(scope, xml)?,
@@ -61,26 +64,22 @@ fn try_step(machine: &Machine, step: &Step, control: &Path) -> Result<(Outcome, 
     Ok(idle(&step.change).unwrap_or_else(|| (Outcome::Done, done(&step.change))))
 }
 
-/// QEMU connects at once, so the agent's socket must be there; without it the next start will do.
+/// QEMU connects at once, so the agent's socket must be there. What does not work live will do at the next start.
 fn attach_live(
     machine: &Machine,
     xml: &str,
-    socket: &Path,
+    socket: Option<&Path>,
     control: &Path,
 ) -> Result<(Outcome, String), LibvirtError> {
-    let persistent = machine.known.persistent.is_some();
-    let why = if appears(socket, AGENT_PATIENCE) {
-        match machine.attach(Scope::Live, xml) {
-            Ok(()) => return Ok((Outcome::Done, "added".into())),
-            Err(error) => error.to_string(),
-        }
-    } else {
-        why_no_socket(socket, control)
-    };
-    if persistent {
-        return Ok((Outcome::Later, format!("not now: {why}; or else it {NEXT_START}")));
+    let later = |why: String| (Outcome::Later, format!("not now: {why}; or else it {NEXT_START}"));
+    if let Some(missing) = socket.filter(|socket| !appears(socket, AGENT_PATIENCE)) {
+        return Ok(later(why_no_socket(missing, control)));
     }
-    Err(LibvirtError::Failed(why))
+    match machine.attach(Scope::Live, xml) {
+        Ok(()) => Ok((Outcome::Done, "added".into())),
+        Err(error) if machine.known.persistent.is_some() => Ok(later(error.to_string())),
+        Err(error) => Err(error),
+    }
 }
 
 fn why_no_socket(socket: &Path, control: &Path) -> String {

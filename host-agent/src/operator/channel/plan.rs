@@ -208,6 +208,9 @@ fn add_live(known: &Known, definition: &Definition, wish: &Wish) -> Result<Chang
         Ok(None) if !definition.has_virtio_serial => {
             later("the running domain has no virtio-serial controller")
         }
+        Ok(None) if known.persistent.is_none() && wish.mode == Mode::Connect => {
+            Err(transient("the agent makes sockets for defined domains only; --bind needs none"))
+        }
         Ok(None) => {
             let socket = (wish.mode == Mode::Connect).then(|| own_socket(known, wish));
             Ok(Change::Attach { xml: device_xml(known, wish), socket })

@@ -128,12 +128,14 @@ fn another_label_is_kept_unless_moving_was_asked_for() {
 }
 
 #[test]
-fn a_transient_domain_gets_it_live_or_not_at_all() {
+fn a_transient_domain_gets_a_bind_channel_live_or_nothing() {
     let able = known(None, Some(definition(None, CONTROLLER)));
     let unable = known(None, Some(definition(None, "")));
+    let bind = Wish { mode: Mode::Bind, ..wish() };
 
-    assert_eq!(changes(&to_add(&able, &wish()).unwrap()), ["Live Cluster set", "Live Channel attach"]);
-    assert!(matches!(to_add(&unable, &wish()), Err(Refusal::Transient { .. })));
+    assert_eq!(changes(&to_add(&able, &bind).unwrap()), ["Live Cluster set", "Live Channel attach"]);
+    assert!(matches!(to_add(&unable, &bind), Err(Refusal::Transient { .. })));
+    assert!(to_add(&able, &wish()).unwrap_err().to_string().contains("--bind"));
 }
 
 #[test]
