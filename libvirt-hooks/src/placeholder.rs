@@ -4,8 +4,11 @@
 //! Out: each of them exists, if need be as a file that nobody serves yet.
 //!
 //! Invariant: what exists is never touched. The agent puts its own socket in that place by rename, so that it is
-//! never missing again. It hears the note some 100 ms before QEMU runs, so the hook does not wait for it (and
-//! must not hold an inotify watch: the kernel takes up to 60 ms to close one).
+//! never missing again. QEMU runs some 15 ms later at the soonest and tries again each second, so the hook does not
+//! wait for the agent (and must not hold an inotify watch: the kernel takes up to 60 ms to close one).
+//!
+//! In `prepare` libvirt (9.0) has not put its DAC label into the XML yet, unless the administrator wrote one; it gives
+//! the file to QEMU's user itself, between `prepare` and `start`.
 
 use std::fs::Permissions;
 use std::io::Result;
