@@ -56,7 +56,8 @@ install: ## copy the built programs and their files; DESTDIR= puts them under a 
 	  $(DESTDIR)$(prefix)/lib/systemd/system/fence-vmchanneld.service
 	$(INSTALL) -m 0644 udev/60-fence-vmchannel.rules $(DESTDIR)$(prefix)/lib/udev/rules.d/60-fence-vmchannel.rules
 	$(INSTALL) -m 0644 udev/fence-vmchannel.sysusers.conf $(DESTDIR)$(prefix)/lib/sysusers.d/fence-vmchannel.conf
-	$(INSTALL) -m 0644 -t $(DESTDIR)$(prefix)/share/doc/fence-vmchannel README.md CHANGELOG.md docs/*.md
+	$(INSTALL) -m 0644 -t $(DESTDIR)$(prefix)/share/doc/fence-vmchannel README.md CHANGELOG.md SECURITY.md
+	cp -R docs $(DESTDIR)$(prefix)/share/doc/fence-vmchannel/
 
 fmt: ## format the sources
 	cargo fmt --all
