@@ -145,7 +145,9 @@ impl Ear {
 impl Question {
     /// A newline, which ends whatever half line lies on the way, and the request.
     fn line(&self, id: RequestId) -> Result<Vec<u8>, ConversationError> {
-        let timeout = host_time(self.deadline.saturating_duration_since(Instant::now()));
+        // The host counts its time from the end of the delay.
+        let left = self.deadline.saturating_duration_since(Instant::now()).saturating_sub(self.delay);
+        let timeout = host_time(left);
         let request =
             Request { id, ask: self.ask.clone(), timeout, delay: self.delay, method: Method::OnOff };
         // With --key-file the request will be signed here.

@@ -1,6 +1,6 @@
 //! Hears, in whatever comes over the line, the answer to one request.
 //!
-//! In:  bytes, in any chunks. Out: what was [`Heard`].
+//! In:  bytes, in any chunks. Out: what was heard.
 //!
 //! Invariant: only replies with the request's own random id count; stale replies, those of others and noise do not.
 

@@ -86,8 +86,11 @@ fn stopped(power: Power, target: &Target, verdict: &Verdict) -> Finding {
             Finding::success(vec![format!("{target} was off ({evidence}{took}) and is on again")])
         }
         (Power::Reboot, Some(PowerState::Off) | None) => {
-            let detail = verdict.detail.as_deref().unwrap_or("the host does not say why");
-            let warning = format!("warning: {target} is off, but could not be started again: {detail}");
+            let detail = verdict
+                .detail
+                .as_deref()
+                .unwrap_or("it is off, but the host does not say that it is on again");
+            let warning = format!("warning: {target}: {}", printable(detail));
             let told = vec![format!("{target} was off ({evidence}{took})")];
             Finding { complaints: vec![warning], ..Finding::success(told) }
         }

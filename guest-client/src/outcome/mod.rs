@@ -2,7 +2,7 @@
 //!
 //! In:  the host's answer, or why there is none. Out: [`Outcome`].
 //!
-//! Invariant: exit code 0 or 2 has an [`Answer`] behind it that says so; everything else is 1.
+//! Invariant: exit code 0 or 2 has an answer of the host behind it that says so; everything else is 1.
 
 mod judge;
 mod reason;

@@ -28,7 +28,7 @@ fn no_answer_says_that_the_state_is_unknown() {
     let ended = client(&[&OFF[..], &[&device, "-t", "0.3"]].concat());
 
     assert!(ended.err.contains("the state of web2 is unknown"), "{ended:?}");
-    assert!((Duration::from_millis(300)..Duration::from_secs(2)).contains(&ended.took), "{ended:?}");
+    assert!((Duration::from_millis(300)..Duration::from_secs(10)).contains(&ended.took), "{ended:?}");
 }
 
 #[test]
