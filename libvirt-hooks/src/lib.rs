@@ -25,7 +25,7 @@ use std::time::{Duration, Instant};
 use fence_vmchannel_protocol::note::Operation;
 
 /// How long libvirt's XML is waited for, from the program's start: libvirt is promised 20 ms.
-const INPUT: Duration = Duration::from_millis(10);
+const INPUT: Duration = Duration::from_millis(8);
 
 /// When the program ends although its work has not, from its start. Nothing but the XML is ever waited for, so
 /// this is for a hung file system or a starved machine: there a late hook delays the start of a VM, while a
