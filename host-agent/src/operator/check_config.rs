@@ -13,6 +13,7 @@ use serde::Serialize;
 use super::report::Report;
 use super::table::plain;
 use crate::config::{Config, DEFAULT_FILE};
+use crate::hooks::install::{self, Setup};
 use crate::policy::Policy;
 
 /// Where libvirt's daemons listen for `qemu:///system`.
@@ -76,6 +77,7 @@ fn notices(config: &Config) -> Vec<String> {
         }),
         UnixStream::connect(&socket).err().map(|error| agent_is_away(&socket, &error)),
         libvirt_is_away(&config.libvirt_uri),
+        install::status(&Setup::system(&config.runtime_dir)).ok().and_then(|hook| hook.next),
     ];
     not_there.into_iter().flatten().collect()
 }

@@ -20,6 +20,7 @@ use std::ffi::OsString;
 use std::io::{self, Write};
 
 use clap::Parser;
+use clap::error::ErrorKind;
 
 use crate::config::{Config, ConfigError};
 use crate::control::AskError;
@@ -70,7 +71,10 @@ pub fn main(
         Err(help) if !help.use_stderr() => return write!(out, "{}", help.render()).map(|()| 0),
         Err(error) => {
             let text = error.render().to_string();
-            complain(text.strip_prefix("error: ").unwrap_or(&text).trim_end(), json, out, errors)?;
+            let is_incomplete = error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand;
+            let reason = if is_incomplete { "a command is missing\n\n" } else { "" };
+            let text = format!("{reason}{}", text.trim_start_matches("error: "));
+            complain(text.trim_end(), json, out, errors)?;
             return Ok(2);
         }
     };
@@ -119,7 +123,7 @@ fn in_full(failure: &Failure) -> String {
     while let Some(error) = cause {
         let words = error.to_string();
         if !text.contains(&words) {
-            text = format!("{text}: {words}");
+            text = format!("{text} ({words})");
         }
         cause = error.source();
     }

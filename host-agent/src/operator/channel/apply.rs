@@ -72,8 +72,8 @@ fn attach_live(
     control: &Path,
 ) -> Result<(Outcome, String), LibvirtError> {
     let later = |why: String| (Outcome::Later, format!("not now: {why}; or else it {NEXT_START}"));
-    if let Some(missing) = socket.filter(|socket| !appears(socket, AGENT_PATIENCE)) {
-        return Ok(later(why_no_socket(missing, control)));
+    if let Some(why) = socket.and_then(|socket| missing(socket, control)) {
+        return Ok(later(why));
     }
     match machine.attach(Scope::Live, xml) {
         Ok(()) => Ok((Outcome::Done, "added".into())),
@@ -82,11 +82,17 @@ fn attach_live(
     }
 }
 
-fn why_no_socket(socket: &Path, control: &Path) -> String {
-    let socket = socket.display();
-    match UnixStream::connect(control) {
-        Ok(_) => format!("the agent has not made {socket} yet: run this again, or look at its log"),
-        Err(_) => format!("the agent is not running (there is no {socket}): start it and run this again"),
+/// Why the agent's socket is not there; waits only for an agent that runs.
+fn missing(socket: &Path, control: &Path) -> Option<String> {
+    let runs = UnixStream::connect(control).is_ok();
+    let patience = if runs { AGENT_PATIENCE } else { Duration::ZERO };
+    let (there, socket) = (appears(socket, patience), socket.display());
+    match runs {
+        _ if there => None,
+        true => Some(format!("the agent has not made {socket} yet: run this again, or look at its log")),
+        false => {
+            Some(format!("the agent is not running (there is no {socket}): start it and run this again"))
+        }
     }
 }
 

@@ -4,6 +4,9 @@
 //!
 //! Invariant: only this file of the operator's commands talks to libvirt; its words are kept in the error.
 
+use std::sync::mpsc;
+use std::time::Duration;
+
 use fence_vmchannel_protocol::{METADATA_NAMESPACE, Target};
 use quick_xml::escape::escape;
 use virt::connect::Connect;
@@ -61,6 +64,12 @@ pub enum LibvirtError {
         /// What is wrong.
         text: String,
     },
+    /// It hangs.
+    #[error(
+        "libvirt did not answer within {0:?}: see whether libvirtd hangs, then `fence-vmchanneld channel show`, \
+             as what was asked may still happen"
+    )]
+    Hangs(Duration),
     /// Anything else.
     #[error("libvirt says: {0}")]
     Failed(String),
@@ -70,6 +79,16 @@ impl From<virt::error::Error> for LibvirtError {
     fn from(error: virt::error::Error) -> Self {
         Self::Failed(error.message().to_owned())
     }
+}
+
+/// Does this with libvirt, which may hang in any call, on a thread of its own that is abandoned after this time.
+pub(super) fn within<T: Send + 'static, E: From<LibvirtError> + Send + 'static>(
+    deadline: Duration,
+    work: impl FnOnce() -> Result<T, E> + Send + 'static,
+) -> Result<T, E> {
+    let (sender, receiver) = mpsc::sync_channel(1);
+    std::thread::spawn(move || sender.send(work()));
+    receiver.recv_timeout(deadline).unwrap_or_else(|_| Err(LibvirtError::Hangs(deadline).into()))
 }
 
 /// The host's libvirt.

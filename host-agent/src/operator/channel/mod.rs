@@ -14,18 +14,23 @@ mod report;
 mod show;
 mod socket;
 
-use std::path::Path;
+use std::time::Duration;
 
 use super::cli::{AddArgs, RemoveArgs};
 use crate::config::Config;
 use crate::domain::{Mode, Port};
-use machine::{Host, Machine};
+use machine::{Host, Machine, within};
 use plan::{Known, Step, Wish};
 
 pub use machine::LibvirtError;
 pub use plan::Refusal;
 pub use report::ChangeReport;
 pub use show::{ShowReport, show};
+
+/// How long libvirt may take: one domain that is being destroyed holds everything up for 11 s.
+const PATIENCE: Duration = Duration::from_secs(30);
+/// And for each domain to be changed.
+const PATIENCE_EACH: Duration = Duration::from_secs(3);
 
 /// Why no domain was changed.
 #[derive(Debug, thiserror::Error)]
@@ -48,13 +53,14 @@ pub fn add(config: &Config, args: &AddArgs) -> Result<ChangeReport, ChannelError
         guests_dir: config.guests_dir(),
     };
     plan::check_cluster(&wish.cluster)?;
-    change(config, &args.domains, args.dry_run, |known| plan::to_add(known, &wish))
+    change(config, &args.domains, args.dry_run, move |known| plan::to_add(known, &wish))
 }
 
 /// `channel remove`.
 pub fn remove(config: &Config, args: &RemoveArgs) -> Result<ChangeReport, ChannelError> {
     let guests_dir = config.guests_dir();
-    let plan = |known: &Known| Ok(plan::to_remove(known, args.keep_cluster, Path::new(&guests_dir)));
+    let keep_cluster = args.keep_cluster;
+    let plan = move |known: &Known| Ok(plan::to_remove(known, keep_cluster, &guests_dir));
     change(config, &args.domains, args.dry_run, plan)
 }
 
@@ -62,13 +68,18 @@ fn change(
     config: &Config,
     domains: &[String],
     dry_run: bool,
-    plan: impl Fn(&Known) -> Result<Vec<Step>, Refusal>,
+    plan: impl Fn(&Known) -> Result<Vec<Step>, Refusal> + Send + 'static,
 ) -> Result<ChangeReport, ChannelError> {
-    let machines = Host::open(&config.libvirt_uri, !dry_run)?.machines(domains)?;
-    let plans = machines.iter().map(|machine| plan(&machine.known)).collect::<Result<Vec<_>, _>>()?;
-    let each = |(machine, steps): (&Machine, Vec<Step>)| match dry_run {
-        true => apply::rehearse(machine, &steps),
-        false => apply::apply(machine, &steps, &config.control_socket()),
-    };
-    Ok(ChangeReport { dry_run, domains: machines.iter().zip(plans).map(each).collect() })
+    let (config, domains) = (config.clone(), domains.to_vec());
+    let each = u32::try_from(domains.len()).unwrap_or(u32::MAX);
+    let deadline = PATIENCE.saturating_add(PATIENCE_EACH.saturating_mul(each));
+    within(deadline, move || {
+        let machines = Host::open(&config.libvirt_uri, !dry_run)?.machines(&domains)?;
+        let plans = machines.iter().map(|machine| plan(&machine.known)).collect::<Result<Vec<_>, _>>()?;
+        let each = |(machine, steps): (&Machine, Vec<Step>)| match dry_run {
+            true => apply::rehearse(machine, &steps),
+            false => apply::apply(machine, &steps, &config.control_socket()),
+        };
+        Ok(ChangeReport { dry_run, domains: machines.iter().zip(plans).map(each).collect() })
+    })
 }

@@ -8,11 +8,11 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 use uuid::Uuid;
 
-use super::LibvirtError;
 use super::definition::{Definition, Device};
-use super::machine::Host;
+use super::machine::{Host, within};
 use super::plan::Known;
 use super::ports::is_ours;
+use super::{LibvirtError, PATIENCE};
 use crate::config::Config;
 use crate::domain::{Mode, Port};
 use crate::operator::report::Report;
@@ -67,8 +67,11 @@ impl When {
 
 /// The channels of these domains, or of all.
 pub fn show(config: &Config, wanted: &[String]) -> Result<ShowReport, LibvirtError> {
-    let machines = Host::open(&config.libvirt_uri, false)?.machines(wanted)?;
-    Ok(ShowReport { domains: machines.iter().map(|m| shown(&m.known, &config.guests_dir())).collect() })
+    let (config, wanted) = (config.clone(), wanted.to_vec());
+    within(PATIENCE, move || {
+        let machines = Host::open(&config.libvirt_uri, false)?.machines(&wanted)?;
+        Ok(ShowReport { domains: machines.iter().map(|m| shown(&m.known, &config.guests_dir())).collect() })
+    })
 }
 
 fn shown(known: &Known, guests_dir: &Path) -> Shown {
