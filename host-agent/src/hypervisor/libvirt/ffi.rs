@@ -25,6 +25,7 @@ pub(super) trait Listener: Send + Sync {
 struct Ear(Arc<dyn Listener>);
 
 /// What is registered on a connection. libvirt keeps the connection open until it is given up.
+#[derive(Default)]
 pub(super) struct Subscription {
     callbacks: Vec<c_int>,
     on_close: bool,
@@ -45,16 +46,19 @@ pub(super) fn subscribe(connect: &Connect, listener: &Arc<dyn Listener>) -> Resu
     Ok(Subscription { callbacks, on_close: register_close(connect, listener) })
 }
 
-/// Gives all registrations up. May wait for libvirtd.
-pub(super) fn unsubscribe(connect: &Connect, subscription: &Subscription) {
+/// Gives the registrations up and closes the connection. May wait for libvirtd. The last use of the connection.
+pub(super) fn close(connect: &Connect, subscription: &Subscription) {
+    let connect = connect.as_ptr();
     for callback in &subscription.callbacks {
         // SAFETY: the connection is open, and the number came from its own registration.
-        unsafe { sys::virConnectDomainEventDeregisterAny(connect.as_ptr(), *callback) };
+        unsafe { sys::virConnectDomainEventDeregisterAny(connect, *callback) };
     }
     if subscription.on_close {
         // SAFETY: as above; the function is the registered one.
-        unsafe { sys::virConnectUnregisterCloseCallback(connect.as_ptr(), Some(on_close)) };
+        unsafe { sys::virConnectUnregisterCloseCallback(connect, Some(on_close)) };
     }
+    // SAFETY: gives back the count that opening took; the caller does not use the connection again.
+    unsafe { sys::virConnectClose(connect) };
 }
 
 fn register(

@@ -29,9 +29,7 @@ const PING_INTERVAL: Duration = Duration::from_secs(5);
 const PING_PATIENCE: Duration = Duration::from_secs(30);
 /// An answer that is older says nothing of now.
 const FRESH: Duration = Duration::from_secs(20);
-/// Closing may wait for libvirtd too.
-const CLOSE_PATIENCE: Duration = Duration::from_secs(1);
-const HUNG_CLOSES: usize = 8;
+const HUNG_PINGS: usize = 4;
 
 pub(super) struct Keeper {
     uri: String,
@@ -39,7 +37,6 @@ pub(super) struct Keeper {
     answered: Mutex<Option<Instant>>,
     opens: Threads,
     pings: Threads,
-    closes: Threads,
 }
 
 /// What one connection tells.
@@ -65,8 +62,7 @@ impl Keeper {
             changes: Arc::default(),
             answered: Mutex::default(),
             opens: Threads::new(HUNG_OPENS),
-            pings: Threads::new(HUNG_CLOSES),
-            closes: Threads::new(HUNG_CLOSES),
+            pings: Threads::new(HUNG_PINGS),
         }
     }
 
@@ -90,7 +86,7 @@ impl Keeper {
         loop {
             match self.open().await {
                 Ok((link, watch)) => {
-                    self.serve(link, &watch, pool).await;
+                    self.serve(&link, &watch, pool).await;
                     (backoff, is_first_failure) = (FIRST_BACKOFF, true);
                 }
                 Err(error) if is_first_failure => {
@@ -114,13 +110,13 @@ impl Keeper {
         Ok((link??, watch))
     }
 
-    async fn serve(&self, link: Arc<Link>, watch: &Watch, pool: &Pool) {
+    async fn serve(&self, link: &Arc<Link>, watch: &Watch, pool: &Pool) {
         tracing::info!(uri = self.uri, "connected to libvirt");
         *self.answered() = Some(Instant::now());
-        pool.lend(Some(&link));
+        pool.lend(Some(link));
         self.changes.push(Change::Everything);
 
-        self.until_lost(&link, watch).await;
+        self.until_lost(link, watch).await;
 
         tracing::warn!(
             uri = self.uri,
@@ -129,7 +125,6 @@ impl Keeper {
         pool.lend(None);
         *self.answered() = None;
         self.changes.push(Change::Lost);
-        self.close(link).await;
     }
 
     async fn until_lost(&self, link: &Arc<Link>, watch: &Watch) {
@@ -151,16 +146,5 @@ impl Keeper {
             *self.answered() = Some(Instant::now());
         }
         answered
-    }
-
-    async fn close(&self, link: Arc<Link>) {
-        if self.closes.are_exhausted() {
-            std::mem::forget(link); // rather a lost descriptor than a hung agent
-            return;
-        }
-        let closing = self.closes.run(move || drop(link));
-        if tokio::time::timeout(CLOSE_PATIENCE, closing).await.is_err() {
-            tracing::debug!("closing the old connection takes long: left to its own");
-        }
     }
 }

@@ -2,7 +2,8 @@
 //!
 //! In:  a URI. Out: a [`Link`] whose calls may wait for libvirtd: for blocking threads only.
 //!
-//! Invariant: a dropped link is closed, which the `virt` crate leaves to its user.
+//! Invariant: a dropped link is closed, which the `virt` crate leaves to its user, and whoever drops it does not wait:
+//! closing asks libvirtd, which may be stopped.
 
 use std::sync::Arc;
 
@@ -16,8 +17,8 @@ use crate::hypervisor::CallError;
 const KEEPALIVE: (i32, u32) = (5, 3);
 
 pub(super) struct Link {
-    connect: Connect,
-    subscription: Option<Subscription>,
+    connect: Arc<Connect>,
+    subscription: Subscription,
 }
 
 impl Link {
@@ -29,13 +30,13 @@ impl Link {
         if let Err(error) = connect.set_keep_alive(interval, count) {
             tracing::debug!(error = error.message(), "this connection has no keepalive");
         }
-        Ok(Self { connect, subscription: None })
+        Ok(Self { connect: Arc::new(connect), subscription: Subscription::default() })
     }
 
     /// Opens a connection that tells its events.
     pub(super) fn open_listening(uri: &str, listener: &Arc<dyn Listener>) -> Result<Self, CallError> {
         let mut link = Self::open(uri)?;
-        link.subscription = Some(ffi::subscribe(&link.connect, listener).map_err(call_error)?);
+        link.subscription = ffi::subscribe(&link.connect, listener).map_err(call_error)?;
         Ok(link)
     }
 
@@ -51,11 +52,10 @@ impl Link {
 
 impl Drop for Link {
     fn drop(&mut self) {
-        if let Some(subscription) = &self.subscription {
-            ffi::unsubscribe(&self.connect, subscription);
-        }
-        if let Err(error) = self.connect.close() {
-            tracing::debug!(error = error.message(), "a connection to libvirt did not close cleanly");
+        let (connect, subscription) = (self.connect.clone(), std::mem::take(&mut self.subscription));
+        let closing = std::thread::Builder::new().name("libvirt-close".to_owned());
+        if let Err(error) = closing.spawn(move || ffi::close(&connect, &subscription)) {
+            tracing::warn!(%error, "a connection to libvirt stays open: no thread to close it");
         }
     }
 }

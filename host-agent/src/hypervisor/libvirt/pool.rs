@@ -54,7 +54,7 @@ impl Threads {
             .map_err(|_| CallError::Failed("a call of the agent itself went wrong: this is a bug".to_owned()))
     }
 
-    pub(super) fn are_exhausted(&self) -> bool {
+    fn are_exhausted(&self) -> bool {
         self.0.available_permits() == 0
     }
 }
@@ -151,7 +151,7 @@ impl Supply {
 }
 
 impl Idle {
-    /// A kept connection that still stands. The others are closed outside of the lock, as that may wait.
+    /// A kept connection that still stands.
     fn take(&self) -> Option<Arc<Link>> {
         loop {
             let link = self.links.lock().unwrap_or_else(PoisonError::into_inner).pop()?;
