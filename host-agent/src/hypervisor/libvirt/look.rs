@@ -15,8 +15,8 @@ use virt_sys as sys;
 
 use super::link::call_error;
 use super::process::instance_from_pid_file;
-use crate::domain::{Domain, Standing};
-use crate::domain_xml::{self, DomainXml};
+use crate::domain::{Domain, Mode, Standing};
+use crate::domain_xml::{self, DomainXml, XmlError};
 use crate::hypervisor::CallError;
 
 /// So many problems are remembered as told.
@@ -36,18 +36,20 @@ impl Look {
         Self { guests_dir: Arc::new(guests_dir), run_dir: run_dir.map(Arc::new), told: Arc::default() }
     }
 
-    /// Every domain. One that vanishes meanwhile is left out; so is one whose XML cannot be used, with a warning.
+    /// Every domain. One that vanishes meanwhile is left out; so is one whose XML cannot be used, with a warning. Any
+    /// other error fails the whole list, as a domain that is missing in it would pass for gone.
     pub(super) fn all(&self, connect: &Connect) -> Result<Vec<Domain>, CallError> {
         let handles = connect.list_all_domains(0).map_err(call_error)?;
         let transient = transient(connect)?;
         let mut domains = Vec::with_capacity(handles.len());
         for handle in handles {
             let uuid = handle.get_uuid().map_err(call_error)?;
-            match self.read(&handle) {
-                Ok((standing, xml)) => domains.push(self.domain(standing, !transient.contains(&uuid), xml)),
+            let persistent = !transient.contains(&uuid);
+            match self.read(&handle, persistent) {
+                Ok((standing, Ok(xml))) => domains.push(self.domain(standing, persistent, xml)),
+                Ok((_, Err(error))) => self.tell(uuid, &error.to_string()),
                 Err(CallError::NoDomain) => {}
-                Err(CallError::Failed(problem)) => self.tell(uuid, &problem),
-                Err(error @ (CallError::Unreachable(_) | CallError::Deadline(_))) => return Err(error),
+                Err(error) => return Err(error),
             }
         }
         Ok(domains)
@@ -56,15 +58,33 @@ impl Look {
     pub(super) fn one(&self, connect: &Connect, uuid: Uuid) -> Result<Domain, CallError> {
         let handle = Handle::lookup_by_uuid(connect, uuid).map_err(call_error)?;
         let persistent = handle.is_persistent().map_err(call_error)?;
-        let (standing, xml) = self.read(&handle)?;
+        let (standing, xml) = self.read(&handle, persistent)?;
+        let xml = xml.map_err(|error| CallError::Failed(error.to_string()))?;
         Ok(self.domain(standing, persistent, xml))
     }
 
-    fn read(&self, handle: &Handle) -> Result<(Standing, DomainXml), CallError> {
+    fn read(
+        &self,
+        handle: &Handle,
+        persistent: bool,
+    ) -> Result<(Standing, Result<DomainXml, XmlError>), CallError> {
         let standing = standing_of(handle)?;
-        let text = handle.get_xml_desc(0).map_err(call_error)?;
-        let xml = domain_xml::parse(&text, &self.guests_dir)
-            .map_err(|error| CallError::Failed(error.to_string()))?;
+        let parse = |flags| -> Result<_, CallError> {
+            let text = handle.get_xml_desc(flags).map_err(call_error)?;
+            Ok(domain_xml::parse(&text, &self.guests_dir))
+        };
+        let mut xml = parse(0)?;
+        // A running domain that was just given its channel: the socket must be there before it can be plugged in.
+        if let Ok(live) = &mut xml
+            && standing == Standing::Active
+            && persistent
+            && live.cluster.is_some()
+            && live.channels.is_empty()
+            && let Ok(defined) = parse(sys::VIR_DOMAIN_XML_INACTIVE)?
+        {
+            live.channels
+                .extend(defined.channels.into_iter().filter(|channel| channel.mode == Mode::Connect));
+        }
         Ok((standing, xml))
     }
 
