@@ -35,7 +35,7 @@ build: toolchain guest-client ## build the release programs, and the guest clien
 	cargo build --release --workspace
 
 guest-client:
-	RUSTFLAGS='-C target-feature=+crt-static' cargo build --release -p fence-vmchannel-guest-client \
+	RUSTFLAGS='-C target-feature=+crt-static -C relocation-model=static' cargo build --release -p fence-vmchannel-guest-client \
 	  --target $(host) --target-dir $(target)/guest
 
 check: toolchain deps ## run every check and test, with real libvirt and QEMU (as root)

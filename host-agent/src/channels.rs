@@ -13,6 +13,7 @@ use tokio::task::{AbortHandle, JoinSet};
 use uuid::Uuid;
 
 use crate::agent::Agent;
+use crate::channel::socket;
 use crate::channel::tend::tend;
 use crate::daemon::Task;
 use crate::domain::{ChannelSpec, Mode};
@@ -39,6 +40,7 @@ impl Channels {
             let keep = wanted.contains(&(*uuid, spec)) && !task.is_finished();
             if !keep {
                 task.abort();
+                forget(spec);
             }
             keep
         });
@@ -70,5 +72,14 @@ impl Channels {
                 let _ = std::fs::remove_file(entry.path()); // looked at again at the next sweep
             }
         }
+    }
+}
+
+/// A channel that is no more leaves no file.
+fn forget(spec: &ChannelSpec) {
+    if spec.mode == Mode::Connect
+        && let Err(error) = socket::remove(&spec.path)
+    {
+        tracing::warn!(path = %spec.path.display(), %error, "a socket could not be removed");
     }
 }

@@ -109,7 +109,7 @@ fn client() -> Result<PathBuf> {
         .args(["--target", TARGET, "--target-dir"])
         .arg(&directory)
         .current_dir(WORKSPACE)
-        .env("RUSTFLAGS", "-C target-feature=+crt-static")
+        .env("RUSTFLAGS", "-C target-feature=+crt-static -C relocation-model=static")
         .env_remove("CARGO_ENCODED_RUSTFLAGS");
     succeed(&mut cargo)?;
     Ok(directory.join(TARGET).join("release/fence_vmchannel"))

@@ -1,3 +1,10 @@
-//! End-to-end tests on real libvirt and real QEMU.
+//! Everything that needs a real libvirtd and real QEMU guests.
 
+mod away;
+mod channels;
+mod cycles;
+mod fencing;
+mod input;
 mod lab;
+mod operator;
+mod starting;

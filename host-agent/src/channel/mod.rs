@@ -16,7 +16,7 @@ use std::time::Duration;
 
 use fence_vmchannel_protocol::{Decoder, Frame, Reply, encode_line};
 use tokio::net::UnixStream;
-use tokio::time::{Instant, sleep_until, timeout_at};
+use tokio::time::{Instant, sleep_until};
 
 use bucket::Bucket;
 
@@ -121,16 +121,6 @@ impl Channel {
         }
         self.outbox.extend_from_slice(line);
         self.flush()
-    }
-
-    /// Writes what waits, for at most this long: the last words before a shutdown.
-    pub async fn drain(&mut self, until: Instant) {
-        while !self.outbox.is_empty() {
-            let writable = timeout_at(until, self.stream.writable()).await;
-            if !matches!(writable, Ok(Ok(()))) || self.flush().is_err() {
-                return;
-            }
-        }
     }
 
     fn next_frame(&mut self) -> Option<Frame> {

@@ -8,7 +8,7 @@
 use std::fs;
 use std::io;
 use std::os::fd::AsFd;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use nix::sys::socket::{getsockopt, sockopt::PeerCredentials};
@@ -32,7 +32,8 @@ pub fn peer(stream: &impl AsFd) -> io::Result<Peer> {
     Ok(Peer { pid: credentials.pid(), uid: credentials.uid() })
 }
 
-/// A listening socket whose file is removed with it.
+/// A listening socket. Its file outlives it: a VM whose socket's file is missing does not start, also while the agent is
+/// being restarted. [`remove`] takes it away.
 #[derive(Debug)]
 pub struct Listener {
     socket: UnixListener,
@@ -57,6 +58,16 @@ impl Listener {
         Ok(Self { socket, path: path.to_owned() })
     }
 
+    /// Gives the file to the domain's user, if it is not its own: libvirt does that at the start of a VM, but may have done it
+    /// to the file that was there before.
+    pub fn give_to(&self, owner: Owner) -> io::Result<()> {
+        let found = fs::symlink_metadata(&self.path)?;
+        if (found.uid(), found.gid()) != (owner.uid, owner.gid) {
+            chown(&self.path, Some(Uid::from_raw(owner.uid)), Some(Gid::from_raw(owner.gid)))?;
+        }
+        Ok(())
+    }
+
     /// The next connection and its peer. Cancel safe.
     pub async fn accept(&self) -> io::Result<(UnixStream, Peer)> {
         let (stream, _) = self.socket.accept().await?;
@@ -65,15 +76,8 @@ impl Listener {
     }
 }
 
-impl Drop for Listener {
-    fn drop(&mut self) {
-        if let Err(error) = remove(&self.path) {
-            tracing::warn!(path = %self.path.display(), %error, "a socket could not be removed");
-        }
-    }
-}
-
-fn remove(path: &Path) -> io::Result<()> {
+/// Removes a socket's file; one that is not there is no error.
+pub fn remove(path: &Path) -> io::Result<()> {
     match fs::remove_file(path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
         _ => Ok(()),
@@ -83,13 +87,23 @@ fn remove(path: &Path) -> io::Result<()> {
 /// Whether somebody connected to this socket waits to be served: QEMU serves one connection and lets the others wait.
 ///
 /// The kernel lists a connection that was not accepted yet as state 02 (`SS_CONNECTING`) under the listener's path in
-/// `/proc/net/unix` (`net/unix/af_unix.c`, `unix_seq_show`).
+/// `/proc/net/unix`, and one that was as 03 (`SS_CONNECTED`; `net/unix/af_unix.c`, `unix_seq_show`).
 #[must_use]
 pub fn somebody_waits(path: &Path) -> bool {
+    is_in_state(path, "02")
+}
+
+/// Whether somebody is served on this socket.
+#[must_use]
+pub fn somebody_is_served(path: &Path) -> bool {
+    is_in_state(path, "03")
+}
+
+fn is_in_state(path: &Path, state: &str) -> bool {
     let Ok(table) = fs::read_to_string("/proc/net/unix") else { return false };
     let path = path.to_string_lossy();
     table.lines().any(|line| {
         let mut fields = line.split_ascii_whitespace();
-        fields.nth(5) == Some("02") && fields.nth(1) == Some(&path)
+        fields.nth(5) == Some(state) && fields.nth(1) == Some(&path)
     })
 }

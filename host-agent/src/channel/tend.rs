@@ -17,7 +17,7 @@ use uuid::Uuid;
 use super::Channel;
 use super::board::{Place, Served};
 use super::bucket::Bucket;
-use super::socket::{Listener, Peer, peer, somebody_waits};
+use super::socket::{Listener, Peer, peer, somebody_is_served, somebody_waits};
 use crate::agent::Agent;
 use crate::audit::Quota;
 use crate::domain::{ChannelSpec, Domain, Mode};
@@ -54,13 +54,21 @@ impl Tended {
         self.agent.inventory.borrow().get(self.uuid).cloned()
     }
 
+    fn served(&self, guest: &Guest) {
+        self.place.set(Served::Served);
+        if let Some(left_out) = self.quota.take() {
+            tracing::info!(domain = %guest.name(), pid = guest.instance().id.pid, left_out, "served");
+        }
+    }
+
     fn failed(&self, what: &str, error: &io::Error) {
         if self.place.set(Served::Failed(format!("{what}: {error}"))) {
             tracing::error!(path = %self.path.display(), %error, "{what}; trying again");
         }
     }
 
-    /// Our socket, QEMU connects. It is made anew after each run of the VM.
+    /// Our socket, QEMU connects. After each run of the VM a new one takes its place, by a rename: there is no moment
+    /// without the file.
     async fn listen(&self) {
         loop {
             let owner = self.domain().filter(|domain| domain.is_alive()).and_then(|domain| domain.owner);
@@ -84,8 +92,7 @@ impl Tended {
                 next = self.next_guest(listener, &mut connections).await;
                 continue;
             };
-            self.place.set(Served::Served);
-            tracing::debug!(domain = %guest.name(), pid = guest.instance().id.pid, "served");
+            self.served(&guest);
             let served = session::serve(Channel::new(stream), &guest, &self.agent, &self.quota);
             let mut served = std::pin::pin!(served);
             let ended = loop {
@@ -111,7 +118,15 @@ impl Tended {
     /// The next connection, if it is the domain's QEMU. Cancel safe: a connection is taken at its end.
     async fn next_guest(&self, listener: &Listener, connections: &mut Bucket) -> Option<(UnixStream, Guest)> {
         sleep_until(connections.ready_at()).await;
-        match listener.accept().await {
+        let mut inventory = self.agent.inventory.clone();
+        let accepted = loop {
+            self.give_to_owner(listener);
+            tokio::select! {
+                accepted = listener.accept() => break accepted,
+                Ok(()) = inventory.changed() => {}
+            }
+        };
+        match accepted {
             Ok((stream, peer)) => {
                 connections.take();
                 Some((stream, self.recognise(peer)?))
@@ -121,6 +136,16 @@ impl Tended {
                 sleep(RETRY).await; // descriptors may be short for a while
                 None
             }
+        }
+    }
+
+    fn give_to_owner(&self, listener: &Listener) {
+        let Some(owner) = self.domain().filter(|domain| domain.is_alive()).and_then(|domain| domain.owner)
+        else {
+            return;
+        };
+        if let Err(error) = listener.give_to(owner) {
+            self.failed("the socket cannot be given to the domain's user", &error);
         }
     }
 
@@ -142,9 +167,10 @@ impl Tended {
             if alive.await.is_err() {
                 return;
             }
+            let taken_before = somebody_is_served(&self.path);
             match UnixStream::connect(&self.path).await {
                 Ok(stream) => match peer(&stream).map(|peer| self.recognise(peer)) {
-                    Ok(Some(guest)) => self.serve_bound(stream, &guest).await,
+                    Ok(Some(guest)) => self.serve_bound(stream, &guest, taken_before).await,
                     Ok(None) => sleep(RETRY).await,
                     Err(error) => self.failed("QEMU's socket does not tell its peer", &error),
                 },
@@ -154,16 +180,17 @@ impl Tended {
         }
     }
 
-    async fn serve_bound(&self, stream: UnixStream, guest: &Guest) {
-        self.place.set(Served::Served);
+    async fn serve_bound(&self, stream: UnixStream, guest: &Guest, taken_before: bool) {
+        self.served(guest);
         let served = session::serve(Channel::new(stream), guest, &self.agent, &self.quota);
         let mut served = std::pin::pin!(served);
         let mut check = Instant::now() + RETRY;
         loop {
             tokio::select! {
                 _ended = &mut served => break,
-                () = sleep_until(check) => {
-                    check += RETRY * 20;
+                () = sleep_until(check), if taken_before => {
+                    check += RETRY;
+                    // Who came first is served; while somebody waits, that is we.
                     let occupied = somebody_waits(&self.path);
                     let state = if occupied { Served::Occupied } else { Served::Served };
                     if self.place.set(state) && occupied {

@@ -15,7 +15,7 @@ use uuid::Uuid;
 
 use crate::domain::Domain;
 pub use census::{Census, Hint};
-pub use state::{Seen, glance, look};
+pub use state::{Seen, glance, look, settled};
 
 /// The domains of this host at one moment.
 #[derive(Debug, Clone, Default)]

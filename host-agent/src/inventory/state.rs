@@ -5,10 +5,13 @@
 //! Invariant: `off` needs libvirt's word over a connection that stands *and* that no process of it is there now. Anything
 //! less is not off.
 
+use std::time::Duration;
+
 use fence_vmchannel_protocol::{PowerState, Reason};
+use tokio::time::{Instant, sleep};
 
 use crate::domain::{Domain, Standing};
-use crate::hypervisor::Hypervisor;
+use crate::hypervisor::{CallError, Hypervisor};
 
 /// What a look brought.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -51,7 +54,7 @@ pub async fn look(hypervisor: &dyn Hypervisor, domain: &Domain) -> Result<PowerS
         Seen::Nothing(reason) => return Err(reason),
         Seen::Ask => {}
     }
-    let standing = hypervisor.standing(domain.uuid).await.map_err(|_| Reason::UnknownState)?;
+    let standing = settled(hypervisor, domain).await.map_err(|_| Reason::UnknownState)?;
     if hypervisor.instance_now(domain).is_some() {
         return Ok(PowerState::On);
     }
@@ -59,5 +62,23 @@ pub async fn look(hypervisor: &dyn Hypervisor, domain: &Domain) -> Result<PowerS
         Seen::State(state) => Ok(state),
         Seen::Nothing(reason) => Err(reason),
         Seen::Ask => Err(Reason::UnknownState),
+    }
+}
+
+/// How long libvirt may take to notice that a process is gone; its own clean-up takes about 0.3 s.
+const SETTLE: Duration = Duration::from_secs(3);
+/// How soon it is asked again meanwhile.
+const ASK_AGAIN: Duration = Duration::from_millis(25);
+
+/// libvirt's fresh word on a domain without a process, once it has noticed that.
+pub async fn settled(hypervisor: &dyn Hypervisor, domain: &Domain) -> Result<Standing, CallError> {
+    let until = Instant::now() + SETTLE;
+    loop {
+        let standing = hypervisor.standing(domain.uuid).await?;
+        let noticed = standing != Standing::Active || hypervisor.instance_now(domain).is_some();
+        if noticed || hypervisor.is_simulated() || Instant::now() > until {
+            return Ok(standing);
+        }
+        sleep(ASK_AGAIN).await;
     }
 }

@@ -19,6 +19,7 @@ use crate::arbiter::OrderNumber;
 use crate::audit;
 use crate::domain::{Domain, Instance, InstanceId};
 use crate::hypervisor::{CallError, Recipe};
+use crate::inventory::settled;
 use crate::order::{Event, Found, Order, Outcome, Proof, Step};
 use crate::policy::Permit;
 
@@ -158,7 +159,7 @@ impl Carrier {
             let hypervisor = &*orders.hypervisor;
             let known = domain.instance.clone().filter(|instance| !instance.process.is_gone());
             let Some(instance) = known.or_else(|| hypervisor.instance_now(&domain)) else {
-                let found = match hypervisor.standing(permit.target()).await {
+                let found = match settled(hypervisor, &domain).await {
                     Ok(standing) => {
                         let any_process = hypervisor.any_process_of(permit.target());
                         Found::NotRunning(standing, Proof::never_ran_here(standing, any_process))

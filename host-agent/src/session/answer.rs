@@ -94,8 +94,10 @@ impl<'a> Session<'a> {
 
     pub(super) fn list(&self, id: RequestId) -> Vec<Vec<u8>> {
         let (domains, rules) = (self.agent.domains(), self.agent.rules());
-        let Some(source) = domains.get(self.guest.uuid()) else { return Vec::new() };
-        let visible = domains.iter().filter(|domain| rules.decide(source, Action::List, domain).allowed);
+        let source = domains.get(self.guest.uuid());
+        let may_see =
+            |domain: &Domain| source.is_some_and(|by| rules.decide(by, Action::List, domain).allowed);
+        let visible = domains.iter().filter(|domain| may_see(domain));
         let mut items: Vec<Item> = visible
             .map(|domain| Item {
                 name: domain.name.clone(),

@@ -1,0 +1,147 @@
+//! libvirtd dies, comes back, hangs: answers go on.
+
+use std::time::{Duration, Instant};
+
+use fence_vmchannel_tests::{Agent, Channel, Guest, Lab, Result};
+
+const PATIENCE: Duration = Duration::from_secs(10);
+
+fn cluster(lab: &Lab) -> Result<(Guest<'_>, Guest<'_>)> {
+    let asker = Guest::named("away1").in_cluster("web").with(Channel::VirtioConnect).start(lab)?;
+    let target = Guest::named("away2").in_cluster("web").cheap().start(lab)?;
+    asker.wait_for_shell()?;
+    Ok((asker, target))
+}
+
+/// Asks for the target's state `times` times; every answer must be "on".
+fn is_on(asker: &Guest<'_>, times: usize) -> Result<()> {
+    for _ in 0..times {
+        let ran = asker.run("fence_vmchannel -o status -n away2 --timeout 5")?;
+        assert_eq!(ran.exit_code, 0, "{}", ran.output);
+    }
+    Ok(())
+}
+
+#[test]
+fn answers_go_on_while_libvirtd_is_killed_and_restarted_and_new_vms_are_served_soon_after() -> Result<()> {
+    let lab = Lab::start()?;
+    let agent = Agent::start(&lab)?;
+    let (asker, target) = cluster(&lab)?;
+    is_on(&asker, 3)?;
+
+    lab.libvirtd_kill()?;
+    is_on(&asker, 5)?;
+    lab.libvirtd_start()?;
+    let since = Instant::now();
+    let new = Guest::named("new1")
+        .in_cluster("web")
+        .with(Channel::VirtioBind { path: None })
+        .cheap()
+        .start(&lab)?;
+    agent.wait_for_log(&["served", "new1"], PATIENCE)?;
+    let took = since.elapsed();
+    is_on(&asker, 3)?;
+
+    println!("a new VM is served {took:?} after libvirtd is back");
+    assert!(took < Duration::from_secs(2), "{took:?}");
+    assert!(target.is_running() && new.is_running());
+    Ok(())
+}
+
+#[test]
+fn answers_go_on_while_libvirtd_hangs_for_twenty_seconds_and_new_vms_are_served_soon_after() -> Result<()> {
+    let lab = Lab::start()?;
+    let agent = Agent::start(&lab)?;
+    let (asker, _target) = cluster(&lab)?;
+
+    lab.libvirtd_stop()?;
+    let hung = Instant::now();
+    while hung.elapsed() < Duration::from_secs(20) {
+        is_on(&asker, 1)?;
+    }
+    lab.libvirtd_cont()?;
+    let since = Instant::now();
+    let _new = Guest::named("new2")
+        .in_cluster("web")
+        .with(Channel::VirtioBind { path: None })
+        .cheap()
+        .start(&lab)?;
+    agent.wait_for_log(&["served", "new2"], PATIENCE)?;
+    let took = since.elapsed();
+
+    println!("a new VM is served {took:?} after libvirtd goes on");
+    assert!(took < Duration::from_secs(2), "{took:?}");
+    is_on(&asker, 3)
+}
+
+#[test]
+fn off_is_proven_while_libvirtd_is_dead() -> Result<()> {
+    let lab = Lab::start()?;
+    let _agent = Agent::start(&lab)?;
+    let (asker, target) = cluster(&lab)?;
+    let process = target.process()?;
+    lab.libvirtd_kill()?;
+
+    let off = asker.run("fence_vmchannel -o off -n away2 --json")?;
+    let gone = process.is_gone();
+    let again = asker.run("fence_vmchannel -o status -n away2 2>&1")?;
+    lab.libvirtd_start()?;
+
+    assert_eq!(off.exit_code, 0, "{}", off.output);
+    assert!(off.output.contains("process-gone") && gone, "{}", off.output);
+    assert_eq!(
+        again.exit_code, 1,
+        "without libvirt what does not run is unknown, never off: {}",
+        again.output
+    );
+    Ok(())
+}
+
+#[test]
+fn a_target_that_ignores_sigterm_is_killed_after_the_grace() -> Result<()> {
+    let lab = Lab::start()?;
+    let _agent = Agent::start_with(&lab, "kill-after-seconds = 2\n")?;
+    let (asker, target) = cluster(&lab)?;
+    let process = target.process()?;
+    process.stop()?;
+
+    let begun = Instant::now();
+    let off = asker.run("fence_vmchannel -o off -n away2 --json -v 2>&1")?;
+    let took = begun.elapsed();
+
+    assert_eq!(off.exit_code, 0, "{}", off.output);
+    assert!(process.is_gone() && off.output.contains("process-gone"), "{}", off.output);
+    assert!(took > Duration::from_secs(2) && took < Duration::from_secs(4), "grace of 2 s + 1 s: {took:?}");
+    Ok(())
+}
+
+#[test]
+fn a_target_that_cannot_be_killed_fails_with_its_pid_and_state_and_is_never_off() -> Result<()> {
+    let lab = Lab::start()?;
+    let _agent = Agent::start_with(&lab, "kill-after-seconds = 1\ngive-up-after-seconds = 6\n")?;
+    let (asker, target) = cluster(&lab)?;
+    let process = target.process()?;
+    process.freeze()?;
+
+    let off = asker.run("fence_vmchannel -o off -n away2 2>&1")?;
+    let (alive, pid) = (!process.is_gone(), target.pid()?);
+    process.thaw()?;
+
+    assert_eq!(off.exit_code, 1, "{}", off.output);
+    assert!(alive);
+    assert!(off.output.contains(&pid.to_string()), "names the pid: {}", off.output);
+    Ok(())
+}
+
+#[test]
+fn the_agent_starts_before_libvirt_and_waits_for_it() -> Result<()> {
+    let lab = Lab::start()?;
+    lab.libvirtd_kill()?;
+
+    let agent = Agent::start(&lab)?;
+    lab.libvirtd_start()?;
+    let _guest = Guest::named("late1").with(Channel::VirtioBind { path: None }).cheap().start(&lab)?;
+
+    agent.wait_for_log(&["served", "late1"], PATIENCE)?;
+    Ok(())
+}
