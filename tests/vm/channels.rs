@@ -145,7 +145,8 @@ fn a_channel_that_another_program_holds_is_told_and_served_when_it_leaves() -> R
     let path = "/var/lib/libvirt/qemu/channel/held.sock";
     let plan = Guest::named("held1").in_cluster("web").cheap();
     let guest = plan.with(Channel::VirtioBind { path: Some(path.into()) }).start(&lab)?;
-    let other = std::os::unix::net::UnixStream::connect(lab.path(path)).unwrap();
+    let inside = || lab.enter().map(|()| std::os::unix::net::UnixStream::connect(path).unwrap());
+    let other = std::thread::scope(|scope| scope.spawn(inside).join()).unwrap()?;
 
     let agent = Agent::start(&lab)?;
     agent.wait_for_log(&["another program is connected", "held1"], SOON)?;

@@ -102,9 +102,9 @@ fn a_hook_that_is_installed_is_called_after_the_reload() -> Result<()> {
     status("missing")?;
 
     let install = operator(&lab, &["hook", "install", "--reload"])?;
+    assert_eq!(install.exit_code, 0, "{}{}", install.output, install.errors);
     let guest = Guest::named("hook1").with(Channel::VirtioConnect).cheap().transient().start(&lab)?;
 
-    assert_eq!(install.exit_code, 0, "{}{}", install.output, install.errors);
     assert!(guest.is_running(), "the hook made the socket");
     status("installed")?;
     let remove = operator(&lab, &["hook", "remove"])?;

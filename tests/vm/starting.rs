@@ -16,7 +16,6 @@ fn plan(name: &str) -> fence_vmchannel_tests::guest::Plan {
 /// Waits for the line that says that the guest is served; how long that took.
 fn served(agent: &Agent<'_>, name: &str, since: Instant) -> Result<Duration> {
     agent.wait_for_log(&["served", name], PATIENCE)?;
-    println!("{name}: served {:?} after", since.elapsed());
     Ok(since.elapsed())
 }
 

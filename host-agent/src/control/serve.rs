@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use fence_vmchannel_protocol::{PowerState, Target};
+use futures_util::future::join_all;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::UnixStream;
 use tokio::time::{sleep, timeout};
@@ -13,7 +14,7 @@ use super::{Answer, ChannelReport, GuestReport, Question};
 use crate::agent::Agent;
 use crate::channel::socket::Listener;
 use crate::domain::{ChannelSpec, Domain, Mode, Port};
-use crate::inventory::{Seen, glance};
+use crate::inventory::look;
 use crate::policy::Action;
 use crate::rules::Problems;
 
@@ -46,7 +47,7 @@ async fn answer(mut stream: UnixStream, agent: &Agent, problems: &Problems) -> s
     let mut line = String::new();
     BufReader::new(read.take(QUESTION_BYTES)).read_line(&mut line).await?;
     let answer = match serde_json::from_str(&line) {
-        Ok(Question::Guests) => guests(agent, problems),
+        Ok(Question::Guests) => guests(agent, problems).await,
         Ok(Question::Explain { source, action, target }) => {
             explain(agent, &source, &action, &target).unwrap_or_else(|text| Answer::Error { text })
         }
@@ -55,10 +56,10 @@ async fn answer(mut stream: UnixStream, agent: &Agent, problems: &Problems) -> s
     write.write_all(format!("{}\n", serde_json::to_string(&answer)?).as_bytes()).await
 }
 
-fn guests(agent: &Agent, problems: &Problems) -> Answer {
+async fn guests(agent: &Agent, problems: &Problems) -> Answer {
     let domains = agent.domains();
-    let mut guests: Vec<GuestReport> = domains.iter().map(|domain| guest(agent, domain)).collect();
-    guests.sort_by(|one, other| one.name.cmp(&other.name));
+    let mut guests = join_all(domains.iter().map(|domain| guest(agent, domain))).await;
+    guests.sort_by(|one: &GuestReport, other| one.name.cmp(&other.name));
     Answer::Guests {
         libvirt_connected: agent.hypervisor.is_connected(),
         problems: problems.now().iter().map(ToString::to_string).collect(),
@@ -66,11 +67,11 @@ fn guests(agent: &Agent, problems: &Problems) -> Answer {
     }
 }
 
-fn guest(agent: &Agent, domain: &Domain) -> GuestReport {
-    let state = match glance(&*agent.hypervisor, domain) {
-        Seen::State(PowerState::On) => "on",
-        Seen::State(PowerState::Off) => "off",
-        Seen::Nothing(_) | Seen::Ask => "unknown",
+async fn guest(agent: &Agent, domain: &Domain) -> GuestReport {
+    let state = match look(&*agent.hypervisor, domain).await {
+        Ok(PowerState::On) => "on",
+        Ok(PowerState::Off) => "off",
+        Err(_) => "unknown",
     };
     let channel = |spec: &ChannelSpec| ChannelReport {
         port: match spec.port {

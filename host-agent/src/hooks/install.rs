@@ -14,6 +14,7 @@ use std::time::Duration;
 use serde::Serialize;
 
 use super::daemon::Daemon;
+use super::ear::Ear;
 use super::noticed;
 
 /// The hook's name in `qemu.d`; libvirt calls the programs there in the order of their names.
@@ -195,6 +196,9 @@ pub fn status(setup: &Setup) -> Result<StatusReport, InstallError> {
     })
 }
 
+/// How long libvirt may take to look for hooks after SIGHUP; where it has other hooks it may not look at all.
+const LOOKS: Duration = Duration::from_secs(3);
+
 /// Puts the hook there or updates it; with `reload`, tells daemons that have not noticed.
 ///
 /// # Errors
@@ -218,8 +222,11 @@ pub fn install(setup: &Setup, reload: bool, dry_run: bool) -> Result<ChangeRepor
             copy(&program, setup)?;
         }
         for daemon in &to_tell {
+            let ear = Ear::at(&setup.hooks_dir.join("qemu.d"));
             let failed = |source| InstallError::Reload { name: daemon.name.clone(), pid: daemon.pid, source };
             daemon.reload().map_err(failed)?;
+            // A VM that is started before libvirt looked would not start.
+            let _heard = ear.is_some_and(|ear| ear.hears(LOOKS));
         }
         knowing.extend(to_tell); // those before have not forgotten by the update
         noticed::remember(&knowing, &setup.runtime_dir)

@@ -6,6 +6,7 @@
 //! Invariant: nothing is concluded from a note alone, so a lost one, or a whole lost spool, costs time only.
 
 mod daemon;
+mod ear;
 pub mod install;
 mod noticed;
 pub(crate) mod place;
