@@ -14,7 +14,7 @@ use crate::agent::Agent;
 use crate::audit::Quota;
 use crate::channel::{Channel, Ended};
 use crate::identity::Guest;
-use crate::policy::{Action, Claim};
+use crate::policy::Action;
 use answer::Session;
 use waiting::Waiting;
 
@@ -61,20 +61,13 @@ fn on_request(request: Request, session: &mut Session<'_>, waiting: &mut Waiting
         Ask::Monitor => Some(session.monitor(request.id)),
         Ask::HostStatus | Ask::Explain(_) => Some(session.refuse(request.id, Reason::Unsupported)),
         Ask::List => waiting.lines(request.id, session.list(request.id)),
-        Ask::Status(target) => {
-            let claim = Claim { guest: session.guest, action: Action::Status, target };
-            match session.agent.rules().target(claim, &session.agent.domains()) {
-                Ok(domain) => session.status(request.id, domain, waiting),
-                Err(refusal) => Some(session.refused(&request, &refusal)),
-            }
-        }
-        Ask::Power(power, target) => {
-            let permit =
-                session.agent.rules().permit(session.guest, *power, target, &session.agent.domains());
-            match permit {
-                Ok(permit) => waiting.order(session.order(permit, request)),
-                Err(refusal) => Some(session.refused(&request, &refusal)),
-            }
-        }
+        Ask::Status(target) => match session.target(Action::Status, target) {
+            Ok(domain) => session.status(request.id, domain, waiting),
+            Err(refusal) => Some(session.refused(&request, &refusal)),
+        },
+        Ask::Power(power, target) => match session.permit(*power, target) {
+            Ok(permit) => waiting.order(session.order(permit, request)),
+            Err(refusal) => Some(session.refused(&request, &refusal)),
+        },
     }
 }

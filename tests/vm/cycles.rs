@@ -3,23 +3,33 @@
 use std::fs;
 use std::time::{Duration, Instant};
 
-use fence_vmchannel_tests::host::Holdings;
+use fence_vmchannel_tests::error::Doing;
 use fence_vmchannel_tests::{Agent, Channel, Guest, Lab, Result};
 
 const CYCLES: usize = 100; // of three VMs each
 
-/// The agent's holdings once they stop changing.
-fn settled(agent: &Agent<'_>, expected: Option<Holdings>) -> Result<Holdings> {
-    let deadline = Instant::now() + Duration::from_secs(12);
-    loop {
-        let now = agent.holdings()?;
-        let enough = expected.is_none_or(|before| now.descriptors <= before.descriptors);
-        if enough || Instant::now() > deadline {
-            return Ok(now);
-        }
-        std::thread::yield_now();
-    }
+/// What the agent holds.
+#[derive(Debug)]
+struct Held {
+    /// Handles on QEMU processes.
+    pidfds: usize,
+    descriptors: usize,
+    threads: usize,
+    memory_kib: usize,
 }
+
+fn held(agent: &Agent<'_>) -> Result<Held> {
+    let holdings = agent.holdings()?;
+    let descriptors =
+        fs::read_dir(format!("/proc/{}/fd", agent.pid())).doing("list the agent's descriptors")?;
+    let targets = descriptors.flatten().filter_map(|entry| fs::read_link(entry.path()).ok());
+    let pidfds = targets.filter(|target| target.to_string_lossy().contains("pidfd")).count();
+    let (descriptors, threads, memory_kib) = (holdings.descriptors, holdings.threads, holdings.memory_kib);
+    Ok(Held { pidfds, descriptors, threads, memory_kib })
+}
+
+/// Connections to libvirt that are kept for the next call, and threads for them.
+const KEPT: usize = 8;
 
 #[test]
 fn three_hundred_cycles_with_requests_in_flight_leave_no_descriptor_no_task_and_no_file() -> Result<()> {
@@ -44,16 +54,21 @@ fn three_hundred_cycles_with_requests_in_flight_leave_no_descriptor_no_task_and_
     let all =
         |times: usize| format!("{} {} {} wait; cat /tmp/cycle*", one(1, times), one(2, times), one(3, times));
     asker.run_within(Duration::from_secs(120), &all(2))?; // whatever is opened once is open now
-    let before = settled(&agent, None)?;
+    let before = held(&agent)?;
 
-    let ran = asker.run_within(Duration::from_secs(600), &all(CYCLES))?;
-    let after = settled(&agent, Some(before))?;
+    let ran = asker.run_within(Duration::from_secs(900), &all(CYCLES))?;
+    let deadline = Instant::now() + Duration::from_secs(10);
+    while held(&agent)?.pidfds > before.pidfds && Instant::now() < deadline {
+        std::thread::yield_now(); // the inventory hears of the last end
+    }
+    let after = held(&agent)?;
 
     let failures = ran.output.lines().filter(|line| line.contains("no")).count();
     println!("before {before:?}, after {after:?}");
     assert_eq!(failures, 0, "{}", ran.output);
-    assert!(after.descriptors <= before.descriptors, "{before:?} {after:?}");
-    assert!(after.threads <= before.threads + 2, "libvirt calls reuse their threads: {before:?} {after:?}");
+    assert_eq!(after.pidfds, before.pidfds, "{before:?} {after:?}");
+    assert!(after.descriptors <= before.descriptors + KEPT, "{before:?} {after:?}");
+    assert!(after.threads <= before.threads + KEPT, "{before:?} {after:?}");
     assert!(after.memory_kib <= before.memory_kib + 4096, "{before:?} {after:?}");
     let sockets = fs::read_dir(lab.path("/run/fence-vmchannel/guests")).unwrap().count();
     assert_eq!(sockets, 3, "the asker's and the two connect channels', made ahead for the next start");

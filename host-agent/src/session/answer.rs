@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use fence_vmchannel_protocol::{
     Body, Hello, Item, Method, PROTOCOL, Power, PowerState, Reason, Reply, Request, RequestError, RequestId,
-    Ruling, Verdict, limits,
+    Ruling, Target, Verdict, limits,
 };
 use tokio::time::{Instant, sleep};
 
@@ -20,7 +20,7 @@ use crate::domain::Domain;
 use crate::identity::Guest;
 use crate::inventory::{Seen, glance, look};
 use crate::orders::Taken;
-use crate::policy::{Action, Permit, Refusal};
+use crate::policy::{Action, Claim, Permit, Refusal};
 use crate::reply;
 use crate::router::{Route, route};
 
@@ -39,6 +39,16 @@ pub(super) struct Session<'a> {
 impl<'a> Session<'a> {
     pub(super) fn new(guest: &'a Guest, agent: &'a Agent, quota: &'a Quota) -> Self {
         Self { guest, agent, quota, nonce: nonce(), noise_told: None }
+    }
+
+    /// The target, if the policy allows this.
+    pub(super) fn target(&self, action: Action, target: &Target) -> Result<Arc<Domain>, Refusal> {
+        self.agent.rules().target(Claim { guest: self.guest, action, target }, &self.agent.domains())
+    }
+
+    /// The permit to change the target's power, if the policy allows it.
+    pub(super) fn permit(&self, power: Power, target: &Target) -> Result<Permit, Refusal> {
+        self.agent.rules().permit(self.guest, power, target, &self.agent.domains())
     }
 
     fn verdict(&self, id: RequestId, verdict: Verdict) -> Reply {
