@@ -3,7 +3,6 @@
 use std::fs;
 use std::time::{Duration, Instant};
 
-use fence_vmchannel_tests::error::Doing;
 use fence_vmchannel_tests::{Agent, Channel, Guest, Lab, Result};
 
 const CYCLES: usize = 100; // of three VMs each
@@ -20,9 +19,8 @@ struct Held {
 
 fn held(agent: &Agent<'_>) -> Result<Held> {
     let holdings = agent.holdings()?;
-    let descriptors =
-        fs::read_dir(format!("/proc/{}/fd", agent.pid())).doing("list the agent's descriptors")?;
-    let targets = descriptors.flatten().filter_map(|entry| fs::read_link(entry.path()).ok());
+    let descriptors = fs::read_dir(format!("/proc/{}/fd", agent.pid())).into_iter().flatten().flatten();
+    let targets = descriptors.filter_map(|entry| fs::read_link(entry.path()).ok());
     let pidfds = targets.filter(|target| target.to_string_lossy().contains("pidfd")).count();
     let (descriptors, threads, memory_kib) = (holdings.descriptors, holdings.threads, holdings.memory_kib);
     Ok(Held { pidfds, descriptors, threads, memory_kib })
