@@ -1,0 +1,50 @@
+//! What was measured on.
+
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+use fence_vmchannel_tests::programs::{ours, succeed};
+use virt::connect::Connect;
+
+use crate::error::Result;
+
+/// The sources, for their revision and their documents.
+pub(crate) const WORKSPACE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
+
+/// Machine, kernel and versions, as name and value.
+pub(crate) fn facts(libvirt: &Connect) -> Result<Vec<(&'static str, String)>> {
+    let said = |program: &str, words: &[&str]| {
+        succeed(Command::new(program).args(words)).map(|said| said.trim().to_owned())
+    };
+    let agent = said(&ours("fence-vmchanneld")?.to_string_lossy(), &["--version"])?;
+    let revision = said("git", &["-C", WORKSPACE, "describe", "--always", "--dirty"]);
+    let kvm = if Path::new("/dev/kvm").exists() { "present, not used by the lab" } else { "none" };
+    Ok(vec![
+        ("date", said("date", &["-u", "+%F %H:%M UTC"])?),
+        ("machine", format!("{}, {} of memory", processors()?, first_words("/proc/meminfo", "MemTotal:")?)),
+        ("load before", fs::read_to_string("/proc/loadavg")?.split(' ').take(1).collect()),
+        ("kernel", said("uname", &["-sr"])?),
+        ("KVM", kvm.to_owned()),
+        ("libvirt", version(libvirt.get_lib_version()?)),
+        ("QEMU", version(libvirt.get_hyp_version()?)),
+        ("agent", format!("{agent}, {}", revision.unwrap_or_else(|_| "revision unknown".into()))),
+    ])
+}
+
+fn processors() -> Result<String> {
+    let count =
+        fs::read_to_string("/proc/cpuinfo")?.lines().filter(|line| line.starts_with("processor")).count();
+    Ok(format!("{count} x {}", first_words("/proc/cpuinfo", "model name")?))
+}
+
+fn first_words(file: &str, key: &str) -> Result<String> {
+    let text = fs::read_to_string(file)?;
+    let line = text.lines().find_map(|line| line.strip_prefix(key)).unwrap_or("unknown");
+    Ok(line.trim_matches([' ', '\t', ':']).to_owned())
+}
+
+/// As libvirt counts: 1 000 000 for a major version, 1000 for a minor one.
+fn version(number: u32) -> String {
+    format!("{}.{}.{}", number / 1_000_000, number / 1000 % 1000, number % 1000)
+}
