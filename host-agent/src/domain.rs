@@ -52,6 +52,25 @@ impl PartialEq for Instance {
     }
 }
 
+/// What the host's own files say of a domain's process now.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Sighting {
+    /// It runs as this process.
+    Runs(Instance),
+    /// It was looked for, and it is not there.
+    Absent,
+    /// It could not be looked for: it may run.
+    Unsure,
+}
+
+impl Sighting {
+    /// The process, if it was seen.
+    #[must_use]
+    pub fn instance(self) -> Option<Instance> {
+        if let Self::Runs(instance) = self { Some(instance) } else { None }
+    }
+}
+
 /// What libvirt says of a domain; safety.md's table, not libvirt's numbers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "kebab-case")]

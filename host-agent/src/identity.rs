@@ -38,7 +38,8 @@ impl Guest {
     /// The guest of this domain, if the peer's pid is that of its running instance.
     pub fn recognise(hypervisor: &dyn Hypervisor, domain: &Domain, peer_pid: i32) -> Result<Self, Stranger> {
         let known = domain.instance.clone().filter(|instance| !instance.process.is_gone());
-        let instance = known.or_else(|| hypervisor.instance_now(domain)).ok_or(Stranger::NotRunning)?;
+        let instance =
+            known.or_else(|| hypervisor.instance_now(domain).instance()).ok_or(Stranger::NotRunning)?;
         if !instance.process.is_peer(peer_pid) {
             return Err(Stranger::NotQemu { expected: instance.id.pid });
         }

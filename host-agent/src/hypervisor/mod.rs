@@ -10,7 +10,7 @@ pub mod simulated;
 use async_trait::async_trait;
 use uuid::Uuid;
 
-use crate::domain::{Domain, Instance, Standing};
+use crate::domain::{Domain, Sighting, Standing};
 use crate::policy::Permit;
 
 /// Why a hypervisor call brought nothing.
@@ -64,7 +64,7 @@ pub trait Hypervisor: Send + Sync {
     /// One domain, asked now.
     async fn domain(&self, uuid: Uuid) -> Result<Domain, CallError>;
     /// The domain's process as the host's files tell it now, without libvirt. Cheap, never blocks on libvirt.
-    fn instance_now(&self, domain: &Domain) -> Option<Instance>;
+    fn instance_now(&self, domain: &Domain) -> Sighting;
     /// Whether any process with this domain's UUID exists, by looking at all of them.
     fn any_process_of(&self, uuid: Uuid) -> bool;
     /// What libvirt says of the domain now.

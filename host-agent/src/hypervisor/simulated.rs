@@ -21,7 +21,7 @@ use tokio::time::sleep;
 use uuid::Uuid;
 
 use super::{CallError, Change, Hypervisor, Recipe};
-use crate::domain::{ChannelSpec, Domain, Instance, InstanceId, Mode, Port, Process, Standing};
+use crate::domain::{ChannelSpec, Domain, Instance, InstanceId, Mode, Port, Process, Sighting, Standing};
 use crate::policy::Permit;
 
 /// Why a simulation cannot run.
@@ -219,8 +219,9 @@ impl Hypervisor for Simulated {
         self.lock().get(&uuid).map(|machine| self.seen(machine)).ok_or(CallError::NoDomain)
     }
 
-    fn instance_now(&self, domain: &Domain) -> Option<Instance> {
-        self.lock().get(&domain.uuid).and_then(|machine| self.seen(machine).instance)
+    fn instance_now(&self, domain: &Domain) -> Sighting {
+        let seen = self.lock().get(&domain.uuid).and_then(|machine| self.seen(machine).instance);
+        seen.map_or(Sighting::Absent, Sighting::Runs)
     }
 
     fn any_process_of(&self, uuid: Uuid) -> bool {

@@ -10,7 +10,7 @@ use std::time::Duration;
 use fence_vmchannel_protocol::{PowerState, Reason};
 use tokio::time::{Instant, sleep};
 
-use crate::domain::{Domain, Standing};
+use crate::domain::{Domain, Sighting, Standing};
 use crate::hypervisor::{CallError, Hypervisor};
 
 /// What a look brought.
@@ -27,8 +27,13 @@ pub enum Seen {
 /// What can be said without waiting for anybody.
 #[must_use]
 pub fn glance(hypervisor: &dyn Hypervisor, domain: &Domain) -> Seen {
-    if domain.is_alive() || hypervisor.instance_now(domain).is_some() {
+    if domain.is_alive() {
         return Seen::State(PowerState::On);
+    }
+    match hypervisor.instance_now(domain) {
+        Sighting::Runs(_) => return Seen::State(PowerState::On),
+        Sighting::Unsure => return Seen::Nothing(Reason::UnknownState),
+        Sighting::Absent => {}
     }
     if !hypervisor.is_connected() {
         return Seen::Nothing(Reason::UnknownState);
@@ -55,8 +60,10 @@ pub async fn look(hypervisor: &dyn Hypervisor, domain: &Domain) -> Result<PowerS
         Seen::Ask => {}
     }
     let standing = settled(hypervisor, domain).await.map_err(|_| Reason::UnknownState)?;
-    if hypervisor.instance_now(domain).is_some() {
-        return Ok(PowerState::On);
+    match hypervisor.instance_now(domain) {
+        Sighting::Runs(_) => return Ok(PowerState::On),
+        Sighting::Unsure => return Err(Reason::UnknownState),
+        Sighting::Absent => {}
     }
     match judge(standing, hypervisor.is_simulated()) {
         Seen::State(state) => Ok(state),
@@ -75,7 +82,7 @@ pub async fn settled(hypervisor: &dyn Hypervisor, domain: &Domain) -> Result<Sta
     let until = Instant::now() + SETTLE;
     loop {
         let standing = hypervisor.standing(domain.uuid).await?;
-        let noticed = standing != Standing::Active || hypervisor.instance_now(domain).is_some();
+        let noticed = standing != Standing::Active || hypervisor.instance_now(domain) != Sighting::Absent;
         if noticed || hypervisor.is_simulated() || Instant::now() > until {
             return Ok(standing);
         }

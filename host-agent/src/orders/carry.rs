@@ -17,7 +17,7 @@ use tokio::time::{Instant, sleep, sleep_until};
 use super::Orders;
 use crate::arbiter::OrderNumber;
 use crate::audit;
-use crate::domain::{Domain, Instance, InstanceId};
+use crate::domain::{Domain, Instance, InstanceId, Sighting};
 use crate::hypervisor::{CallError, Recipe};
 use crate::inventory::settled;
 use crate::order::{Event, Found, Order, Outcome, Proof, Step};
@@ -158,7 +158,11 @@ impl Carrier {
             };
             let hypervisor = &*orders.hypervisor;
             let known = domain.instance.clone().filter(|instance| !instance.process.is_gone());
-            let Some(instance) = known.or_else(|| hypervisor.instance_now(&domain)) else {
+            let sighting = known.map_or_else(|| hypervisor.instance_now(&domain), Sighting::Runs);
+            if sighting == Sighting::Unsure {
+                return (Event::Found(Found::Nothing("its process could not be looked for".into())), None);
+            }
+            let Some(instance) = sighting.instance() else {
                 let found = match settled(hypervisor, &domain).await {
                     Ok(standing) => {
                         let any_process = hypervisor.any_process_of(permit.target());
@@ -208,8 +212,9 @@ impl Carrier {
             loop {
                 instance.process.gone().await;
                 if let Some(proof) = Proof::process_gone(&instance) {
-                    let now = domain.and_then(|domain| orders.hypervisor.instance_now(&domain));
-                    return (Event::ProcessGone(proof, now.is_some_and(|now| now.id != instance.id)), None);
+                    let now =
+                        domain.map_or(Sighting::Absent, |domain| orders.hypervisor.instance_now(&domain));
+                    return (Event::ProcessGone(proof, now != Sighting::Absent), None);
                 }
             }
         }))
@@ -236,7 +241,8 @@ impl Carrier {
                     Err(error) => return (Event::StartFailed(error.to_string()), None),
                 }
             }
-            let runs = domain.and_then(|domain| orders.hypervisor.instance_now(&domain)).is_some();
+            let now = domain.map(|domain| orders.hypervisor.instance_now(&domain));
+            let runs = matches!(now, Some(Sighting::Runs(_)));
             let ended = "libvirt says started, but there is no process".to_owned();
             (if runs { Event::Started } else { Event::StartFailed(ended) }, None)
         })

@@ -92,7 +92,8 @@ impl Look {
         let DomainXml { uuid, name, cluster, channels, owner, problems } = xml;
         problems.iter().for_each(|problem| self.tell(uuid, problem));
         let run_dir = self.run_dir.as_deref();
-        let instance = run_dir.and_then(|run_dir| instance_from_pid_file(run_dir, name.as_str(), uuid));
+        let instance =
+            run_dir.and_then(|run_dir| instance_from_pid_file(run_dir, name.as_str(), uuid).instance());
         Domain { uuid, name, standing, persistent, cluster, channels, owner, instance }
     }
 

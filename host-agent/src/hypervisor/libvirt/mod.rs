@@ -30,7 +30,7 @@ use self::look::Look;
 use self::place::Place;
 use self::pool::{Lane, Pool, Supply};
 use super::{CallError, Change, Hypervisor, Recipe};
-use crate::domain::{Domain, Instance, Standing};
+use crate::domain::{Domain, Sighting, Standing};
 use crate::policy::Permit;
 
 /// All domains at once may take longer: libvirt holds the list back while any domain is being destroyed.
@@ -115,7 +115,7 @@ impl Libvirt {
     /// Whether the domain has a living process, or needs none.
     fn runs(&self, name: &str, uuid: Uuid) -> bool {
         let Some(run_dir) = self.run_dir.clone() else { return true };
-        process::instance_in_time(&run_dir, name, uuid).is_some()
+        matches!(process::instance_in_time(&run_dir, name, uuid), Sighting::Runs(_))
     }
 }
 
@@ -143,8 +143,9 @@ impl Hypervisor for Libvirt {
         self.pool.call(Lane::Look, self.call_deadline, move |connect| look.one(connect, uuid)).await
     }
 
-    fn instance_now(&self, domain: &Domain) -> Option<Instance> {
-        process::instance_in_time(self.run_dir.as_deref()?, domain.name.as_str(), domain.uuid)
+    fn instance_now(&self, domain: &Domain) -> Sighting {
+        let Some(run_dir) = self.run_dir.as_deref() else { return Sighting::Absent };
+        process::instance_in_time(run_dir, domain.name.as_str(), domain.uuid)
     }
 
     fn any_process_of(&self, uuid: Uuid) -> bool {

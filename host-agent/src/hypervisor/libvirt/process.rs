@@ -21,7 +21,7 @@ use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 use uuid::Uuid;
 
-use crate::domain::{Instance, InstanceId, Process};
+use crate::domain::{Instance, InstanceId, Process, Sighting};
 
 /// How often to look where a pidfd cannot be waited for.
 const LOOK_AGAIN: Duration = Duration::from_millis(20);
@@ -92,21 +92,51 @@ fn state_of(pid: i32) -> Option<String> {
     status.lines().find_map(|line| line.strip_prefix("State:")).map(|state| state.trim().to_owned())
 }
 
-/// The process that libvirt's pid file names, if it lives and runs this domain.
+/// The process that libvirt's pid file names, if it lives and runs this domain. Without a pid file there is none: libvirt
+/// writes it before QEMU runs and removes it after its end.
 #[must_use]
-pub fn instance_from_pid_file(run_dir: &Path, name: &str, uuid: Uuid) -> Option<Instance> {
+pub fn instance_from_pid_file(run_dir: &Path, name: &str, uuid: Uuid) -> Sighting {
+    match named_by_pid_file(run_dir, name) {
+        Ok(Some(pid)) => held(pid, uuid).unwrap_or(Sighting::Unsure),
+        Ok(None) => Sighting::Absent,
+        Err(_) => Sighting::Unsure,
+    }
+}
+
+fn named_by_pid_file(run_dir: &Path, name: &str) -> io::Result<Option<Pid>> {
     if name.contains('/') {
-        return None; // cannot be the name of a file, and must not lead out of the directory
+        return Ok(None); // cannot be the name of a file, and must not lead out of the directory
     }
-    let text = fs::read_to_string(run_dir.join(format!("{name}.pid"))).ok()?;
-    let pid = text.trim().parse().ok().filter(|pid| *pid > 0)?;
-    let pidfd = pidfd_open(Pid::from_raw(pid)?, PidfdFlags::NONBLOCK).ok()?;
+    match fs::read_to_string(run_dir.join(format!("{name}.pid"))) {
+        Ok(text) => {
+            let pid = text.trim().parse().ok().filter(|pid| *pid > 0).and_then(Pid::from_raw);
+            pid.map(Some).ok_or_else(|| io::ErrorKind::InvalidData.into()) // being written
+        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+fn held(pid: Pid, uuid: Uuid) -> io::Result<Sighting> {
+    let pidfd = match pidfd_open(pid, PidfdFlags::NONBLOCK) {
+        Ok(pidfd) => pidfd,
+        Err(Errno::SRCH) => return Ok(Sighting::Absent),
+        Err(errno) => return Err(errno.into()),
+    };
+    let pid = pid.as_raw_nonzero().get();
     let process = QemuProcess { pid, pidfd };
-    if !runs_domain(&command_line(pid).ok()?, uuid) {
-        return None;
+    let checked = command_line(pid).and_then(|line| {
+        let started = start_time(pid).ok_or(io::ErrorKind::InvalidData)?;
+        Ok((runs_domain(&line, uuid), started))
+    });
+    match checked {
+        _ if process.is_gone() => Ok(Sighting::Absent),
+        Ok((false, _)) => Ok(Sighting::Absent), // the pid is another program's by now
+        Ok((true, started)) => {
+            Ok(Sighting::Runs(Instance { id: InstanceId { pid, started }, process: Arc::new(process) }))
+        }
+        Err(error) => Err(error),
     }
-    let started = start_time(pid)?;
-    (!process.is_gone()).then(|| Instance { id: InstanceId { pid, started }, process: Arc::new(process) })
 }
 
 /// Whether any process has this domain's UUID in its command line. When in doubt, yes.
@@ -128,9 +158,12 @@ pub fn any_process_of(uuid: Uuid) -> bool {
 
 /// [`instance_from_pid_file`], but never waits long.
 #[must_use]
-pub fn instance_in_time(run_dir: &Path, name: &str, uuid: Uuid) -> Option<Instance> {
+pub fn instance_in_time(run_dir: &Path, name: &str, uuid: Uuid) -> Sighting {
+    if let Ok(None) = named_by_pid_file(run_dir, name) {
+        return Sighting::Absent; // most domains that are off; costs no thread
+    }
     let (run_dir, name) = (run_dir.to_owned(), name.to_owned());
-    in_time(move || instance_from_pid_file(&run_dir, &name, uuid)).flatten()
+    in_time(move || instance_from_pid_file(&run_dir, &name, uuid)).unwrap_or(Sighting::Unsure)
 }
 
 /// [`any_process_of`], but never waits long: when it takes too long, yes.

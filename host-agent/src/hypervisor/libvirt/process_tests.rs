@@ -43,7 +43,7 @@ impl Machine {
     }
 
     fn instance(&self) -> Option<Instance> {
-        instance_from_pid_file(self.run_dir.path(), NAME, self.uuid)
+        instance_from_pid_file(self.run_dir.path(), NAME, self.uuid).instance()
     }
 }
 
@@ -101,7 +101,7 @@ fn a_name_cannot_lead_out_of_the_directory() {
     let inner = machine.run_dir.path().join("qemu");
     fs::create_dir(&inner).unwrap();
 
-    assert_eq!(instance_from_pid_file(&inner, "../web1", machine.uuid), None);
+    assert_eq!(instance_from_pid_file(&inner, "../web1", machine.uuid), Sighting::Absent);
 }
 
 #[test]
@@ -131,4 +131,15 @@ fn only_the_argument_after_uuid_counts() {
 fn the_start_time_is_read_behind_a_hostile_command_name() {
     assert!(start_time(i32::try_from(std::process::id()).unwrap()).is_some());
     assert_eq!(start_time(-1), None);
+}
+
+#[test]
+fn a_pid_file_that_cannot_be_read_is_not_the_absence_of_a_process() {
+    let run_dir = tempfile::tempdir().unwrap();
+    std::fs::write(run_dir.path().join("half.pid"), "").unwrap();
+    std::fs::create_dir(run_dir.path().join("dir.pid")).unwrap();
+
+    assert_eq!(instance_in_time(run_dir.path(), "half", Uuid::nil()), Sighting::Unsure);
+    assert_eq!(instance_in_time(run_dir.path(), "dir", Uuid::nil()), Sighting::Unsure);
+    assert_eq!(instance_in_time(run_dir.path(), "none", Uuid::nil()), Sighting::Absent);
 }
