@@ -77,6 +77,8 @@ impl Sighting {
 pub enum Standing {
     /// Running, blocked, paused, in shutdown, suspended: it runs or can go on.
     Active,
+    /// It is paused for the last moments of a migration: another host may run it before this one knows.
+    Leaving,
     /// The guest crashed; its process may live.
     Crashed,
     /// Shut off.

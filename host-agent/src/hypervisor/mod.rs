@@ -65,8 +65,8 @@ pub trait Hypervisor: Send + Sync {
     async fn domain(&self, uuid: Uuid) -> Result<Domain, CallError>;
     /// The domain's process as the host's files tell it now, without libvirt. Cheap, never blocks on libvirt.
     fn instance_now(&self, domain: &Domain) -> Sighting;
-    /// Whether any process with this domain's UUID exists, by looking at all of them.
-    fn any_process_of(&self, uuid: Uuid) -> bool;
+    /// The domain's process among all processes of the host, whatever libvirt and its files say.
+    fn process_of(&self, uuid: Uuid) -> Sighting;
     /// What libvirt says of the domain now.
     async fn standing(&self, uuid: Uuid) -> Result<Standing, CallError>;
     /// Whether the domain is being migrated away.

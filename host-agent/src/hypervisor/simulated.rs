@@ -220,12 +220,12 @@ impl Hypervisor for Simulated {
     }
 
     fn instance_now(&self, domain: &Domain) -> Sighting {
-        let seen = self.lock().get(&domain.uuid).and_then(|machine| self.seen(machine).instance);
-        seen.map_or(Sighting::Absent, Sighting::Runs)
+        self.process_of(domain.uuid)
     }
 
-    fn any_process_of(&self, uuid: Uuid) -> bool {
-        self.lock().get(&uuid).is_some_and(|machine| self.seen(machine).instance.is_some())
+    fn process_of(&self, uuid: Uuid) -> Sighting {
+        let seen = self.lock().get(&uuid).and_then(|machine| self.seen(machine).instance);
+        seen.map_or(Sighting::Absent, Sighting::Runs)
     }
 
     async fn standing(&self, uuid: Uuid) -> Result<Standing, CallError> {

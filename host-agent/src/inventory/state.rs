@@ -46,8 +46,8 @@ fn judge(standing: Standing, simulated: bool) -> Seen {
     match standing {
         Standing::ShutOff => Seen::State(PowerState::Off),
         Standing::Moved => Seen::Nothing(Reason::Moved),
-        Standing::Active | Standing::Crashed if simulated => Seen::State(PowerState::On),
-        Standing::Active | Standing::Crashed => Seen::Ask,
+        Standing::Active | Standing::Leaving | Standing::Crashed if simulated => Seen::State(PowerState::On),
+        Standing::Active | Standing::Leaving | Standing::Crashed => Seen::Ask,
         Standing::Unclear => Seen::Nothing(Reason::UnknownState),
     }
 }
@@ -82,7 +82,8 @@ pub async fn settled(hypervisor: &dyn Hypervisor, domain: &Domain) -> Result<Sta
     let until = Instant::now() + SETTLE;
     loop {
         let standing = hypervisor.standing(domain.uuid).await?;
-        let noticed = standing != Standing::Active || hypervisor.instance_now(domain) != Sighting::Absent;
+        let runs = matches!(standing, Standing::Active | Standing::Leaving);
+        let noticed = !runs || hypervisor.instance_now(domain) != Sighting::Absent;
         if noticed || hypervisor.is_simulated() || Instant::now() > until {
             return Ok(standing);
         }

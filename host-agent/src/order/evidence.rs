@@ -6,7 +6,7 @@
 
 use fence_vmchannel_protocol::Evidence;
 
-use crate::domain::{Instance, Standing};
+use crate::domain::{Instance, Sighting, Standing};
 
 /// It was seen that the target is off.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -21,8 +21,9 @@ impl Proof {
 
     /// libvirt, asked now, says shut off, and there is no process with the domain's UUID.
     #[must_use]
-    pub fn never_ran_here(standing: Standing, any_process: bool) -> Option<Self> {
-        (standing == Standing::ShutOff && !any_process).then_some(Self(Evidence::NeverRanHere))
+    pub fn never_ran_here(standing: Standing, process: &Sighting) -> Option<Self> {
+        (standing == Standing::ShutOff && *process == Sighting::Absent)
+            .then_some(Self(Evidence::NeverRanHere))
     }
 
     /// What was seen.

@@ -36,7 +36,7 @@ pub enum Found {
     Running,
     /// A process runs and is being migrated away.
     Migrating,
-    /// A process runs, libvirt does not answer.
+    /// A process runs, and libvirt does not answer or has lost sight of it.
     Unattended,
     /// No process is known; libvirt's word and whether any process has its UUID.
     NotRunning(Standing, Option<Proof>),
@@ -177,7 +177,10 @@ impl Order {
             (Confirming(_), Confirmed(Ok(Standing::Moved))) => {
                 failed(Reason::Moved, "it moved to another host".into())
             }
-            (Confirming(_), Confirmed(Ok(Standing::Active | Standing::Crashed | Standing::Unclear))) => {
+            (
+                Confirming(_),
+                Confirmed(Ok(Standing::Active | Standing::Leaving | Standing::Crashed | Standing::Unclear)),
+            ) => {
                 failed(Reason::UnknownState, "its process is gone, but libvirt does not say shut off".into())
             }
             (Confirming(_), Confirmed(Err(why))) => failed(Reason::UnknownState, why),

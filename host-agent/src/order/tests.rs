@@ -5,7 +5,7 @@ use async_trait::async_trait;
 use fence_vmchannel_protocol::Evidence;
 
 use super::*;
-use crate::domain::{Instance, InstanceId, Process};
+use crate::domain::{Instance, InstanceId, Process, Sighting};
 
 #[derive(Debug)]
 struct Dead(bool);
@@ -36,7 +36,7 @@ fn process_gone() -> Proof {
 }
 
 fn never_ran() -> Proof {
-    Proof::never_ran_here(Standing::ShutOff, false).unwrap()
+    Proof::never_ran_here(Standing::ShutOff, &Sighting::Absent).unwrap()
 }
 
 /// Every kind of event, good and bad.
@@ -54,8 +54,14 @@ fn all_events() -> Vec<Event> {
         DeadlinePassed,
         Confirmed(Err(why())),
     ];
-    let standings =
-        [Standing::Active, Standing::Crashed, Standing::ShutOff, Standing::Moved, Standing::Unclear];
+    let standings = [
+        Standing::Active,
+        Standing::Leaving,
+        Standing::Crashed,
+        Standing::ShutOff,
+        Standing::Moved,
+        Standing::Unclear,
+    ];
     events.extend(standings.map(|standing| Confirmed(Ok(standing))));
     events.extend(standings.map(|standing| Event::Found(Found::NotRunning(standing, None))));
     events.extend(
@@ -77,9 +83,13 @@ fn outcome(power: Power, events: impl IntoIterator<Item = Event>) -> Option<Outc
 #[test]
 fn a_living_process_proves_nothing_and_neither_does_a_word_with_a_process_beside_it() {
     assert_eq!(Proof::process_gone(&instance(false)), None);
-    assert_eq!(Proof::never_ran_here(Standing::ShutOff, true), None);
-    for standing in [Standing::Active, Standing::Crashed, Standing::Moved, Standing::Unclear] {
-        assert_eq!(Proof::never_ran_here(standing, false), None);
+    for process in [Sighting::Unsure, Sighting::Runs(instance(false))] {
+        assert_eq!(Proof::never_ran_here(Standing::ShutOff, &process), None);
+    }
+    for standing in
+        [Standing::Active, Standing::Leaving, Standing::Crashed, Standing::Moved, Standing::Unclear]
+    {
+        assert_eq!(Proof::never_ran_here(standing, &Sighting::Absent), None);
     }
 }
 

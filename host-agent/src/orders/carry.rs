@@ -17,8 +17,8 @@ use tokio::time::{Instant, sleep, sleep_until};
 use super::Orders;
 use crate::arbiter::OrderNumber;
 use crate::audit;
-use crate::domain::{Domain, Instance, InstanceId, Sighting};
-use crate::hypervisor::{CallError, Recipe};
+use crate::domain::{Domain, Instance, InstanceId, Sighting, Standing};
+use crate::hypervisor::{CallError, Hypervisor, Recipe};
 use crate::inventory::settled;
 use crate::order::{Event, Found, Order, Outcome, Proof, Step};
 use crate::policy::Permit;
@@ -163,14 +163,7 @@ impl Carrier {
                 return (Event::Found(Found::Nothing("its process could not be looked for".into())), None);
             }
             let Some(instance) = sighting.instance() else {
-                let found = match settled(hypervisor, &domain).await {
-                    Ok(standing) => {
-                        let any_process = hypervisor.any_process_of(permit.target());
-                        Found::NotRunning(standing, Proof::never_ran_here(standing, any_process))
-                    }
-                    Err(error) => Found::Nothing(error.to_string()),
-                };
-                return (Event::Found(found), None);
+                return look_without_process(hypervisor, &domain).await;
             };
             if permit.power() == Power::Reboot && hypervisor.is_connected() {
                 let how =
@@ -180,6 +173,8 @@ impl Carrier {
             let found = match hypervisor.is_migrating(&permit).await {
                 Ok(false) => Found::Running,
                 Ok(true) => Found::Migrating,
+                // It may go on elsewhere before libvirt here can say so: only libvirt's word would do.
+                Err(_) if domain.standing == Standing::Leaving => Found::Migrating,
                 Err(_) => Found::Unattended,
             };
             (Event::Found(found), Some(instance))
@@ -246,6 +241,20 @@ impl Carrier {
             let ended = "libvirt says started, but there is no process".to_owned();
             (if runs { Event::Started } else { Event::StartFailed(ended) }, None)
         })
+    }
+}
+
+/// libvirt's fresh word, and whether any process of the domain is there that its files do not tell of.
+async fn look_without_process(hypervisor: &dyn Hypervisor, domain: &Domain) -> Brought {
+    let standing = match settled(hypervisor, domain).await {
+        Ok(standing) => standing,
+        Err(error) => return (Event::Found(Found::Nothing(error.to_string())), None),
+    };
+    let stray = hypervisor.process_of(domain.uuid);
+    let proof = Proof::never_ran_here(standing, &stray);
+    match stray.instance() {
+        Some(instance) => (Event::Found(Found::Unattended), Some(instance)),
+        None => (Event::Found(Found::NotRunning(standing, proof)), None),
     }
 }
 

@@ -14,8 +14,8 @@ use virt::domain::Domain as Handle;
 use virt_sys as sys;
 
 use super::link::call_error;
-use super::process::instance_from_pid_file;
-use crate::domain::{Domain, Mode, Standing};
+use super::process::{everyone, find, hold, instance_from_pid_file};
+use crate::domain::{Domain, Mode, Sighting, Standing};
 use crate::domain_xml::{self, DomainXml, XmlError};
 use crate::hypervisor::CallError;
 
@@ -42,11 +42,18 @@ impl Look {
         let handles = connect.list_all_domains(0).map_err(call_error)?;
         let transient = transient(connect)?;
         let mut domains = Vec::with_capacity(handles.len());
+        let everyone = everyone();
         for handle in handles {
             let uuid = handle.get_uuid().map_err(call_error)?;
             let persistent = !transient.contains(&uuid);
             match self.read(&handle, persistent) {
-                Ok((standing, Ok(xml))) => domains.push(self.domain(standing, persistent, xml)),
+                Ok((standing, Ok(xml))) => {
+                    let strays = |uuid| match &everyone {
+                        Ok(everyone) => everyone.get(&uuid).map_or(Sighting::Absent, |pid| hold(*pid, uuid)),
+                        Err(_) => Sighting::Unsure,
+                    };
+                    domains.push(self.domain(standing, persistent, xml, strays));
+                }
                 Ok((_, Err(error))) => self.tell(uuid, &error.to_string()),
                 Err(CallError::NoDomain) => {}
                 Err(error) => return Err(error),
@@ -60,7 +67,7 @@ impl Look {
         let persistent = handle.is_persistent().map_err(call_error)?;
         let (standing, xml) = self.read(&handle, persistent)?;
         let xml = xml.map_err(|error| CallError::Failed(error.to_string()))?;
-        Ok(self.domain(standing, persistent, xml))
+        Ok(self.domain(standing, persistent, xml, find))
     }
 
     fn read(
@@ -88,12 +95,20 @@ impl Look {
         Ok((standing, xml))
     }
 
-    fn domain(&self, standing: Standing, persistent: bool, xml: DomainXml) -> Domain {
+    /// A process that libvirt has lost sight of is the domain's all the same: `strays` finds it.
+    fn domain(
+        &self,
+        standing: Standing,
+        persistent: bool,
+        xml: DomainXml,
+        strays: impl FnOnce(Uuid) -> Sighting,
+    ) -> Domain {
         let DomainXml { uuid, name, cluster, channels, owner, problems } = xml;
         problems.iter().for_each(|problem| self.tell(uuid, problem));
-        let run_dir = self.run_dir.as_deref();
-        let instance =
-            run_dir.and_then(|run_dir| instance_from_pid_file(run_dir, name.as_str(), uuid).instance());
+        let instance = self.run_dir.as_deref().and_then(|run_dir| {
+            let named = instance_from_pid_file(run_dir, name.as_str(), uuid).instance();
+            named.or_else(|| strays(uuid).instance())
+        });
         Domain { uuid, name, standing, persistent, cluster, channels, owner, instance }
     }
 
@@ -118,9 +133,20 @@ pub(super) fn standing(connect: &Connect, uuid: Uuid) -> Result<Standing, CallEr
     standing_of(&Handle::lookup_by_uuid(connect, uuid).map_err(call_error)?)
 }
 
+fn is_leaving(reason: i32) -> bool {
+    let leaving = [
+        sys::VIR_DOMAIN_PAUSED_MIGRATION,
+        sys::VIR_DOMAIN_PAUSED_POSTCOPY,
+        sys::VIR_DOMAIN_PAUSED_POSTCOPY_FAILED,
+    ];
+    u32::try_from(reason).is_ok_and(|reason| leaving.contains(&reason))
+}
+
 fn standing_of(handle: &Handle) -> Result<Standing, CallError> {
     let (state, reason) = handle.get_state().map_err(call_error)?;
     Ok(match state {
+        // The last moments of a migration: the other host may go on with it at any time.
+        sys::VIR_DOMAIN_PAUSED if is_leaving(reason) => Standing::Leaving,
         sys::VIR_DOMAIN_RUNNING
         | sys::VIR_DOMAIN_BLOCKED
         | sys::VIR_DOMAIN_PAUSED

@@ -148,8 +148,8 @@ impl Hypervisor for Libvirt {
         process::instance_in_time(run_dir, domain.name.as_str(), domain.uuid)
     }
 
-    fn any_process_of(&self, uuid: Uuid) -> bool {
-        process::any_in_time(uuid)
+    fn process_of(&self, uuid: Uuid) -> Sighting {
+        process::find_in_time(uuid)
     }
 
     async fn standing(&self, uuid: Uuid) -> Result<Standing, CallError> {

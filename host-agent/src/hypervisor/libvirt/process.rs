@@ -5,6 +5,7 @@
 //! Invariant: the pidfd is opened first, then the process is checked, then the pidfd is seen alive: so the checked
 //! process is the held one. What cannot be read is never taken for "no such process".
 
+use std::collections::HashMap;
 use std::fs;
 use std::io::{self, Read};
 use std::os::fd::OwnedFd;
@@ -127,7 +128,7 @@ fn held(pid: Pid, uuid: Uuid) -> io::Result<Sighting> {
     let process = QemuProcess { pid, pidfd };
     let checked = command_line(pid).and_then(|line| {
         let started = start_time(pid).ok_or(io::ErrorKind::InvalidData)?;
-        Ok((runs_domain(&line, uuid), started))
+        Ok((domain_of(&line) == Some(uuid), started))
     });
     match checked {
         _ if process.is_gone() => Ok(Sighting::Absent),
@@ -139,21 +140,34 @@ fn held(pid: Pid, uuid: Uuid) -> io::Result<Sighting> {
     }
 }
 
-/// Whether any process has this domain's UUID in its command line. When in doubt, yes.
-#[must_use]
-pub fn any_process_of(uuid: Uuid) -> bool {
-    let Ok(entries) = fs::read_dir("/proc") else { return true };
-    for entry in entries {
-        let Ok(entry) = entry else { return true };
-        let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse().ok()) else { continue };
+/// Every process of every domain, by looking at all processes of the host.
+pub fn everyone() -> io::Result<HashMap<Uuid, i32>> {
+    let mut found = HashMap::new();
+    for entry in fs::read_dir("/proc")? {
+        let Some(pid) = entry?.file_name().to_str().and_then(|name| name.parse().ok()) else { continue };
         match command_line(pid) {
-            Ok(line) if runs_domain(&line, uuid) => return true,
-            Ok(_) => {}
+            Ok(line) => found.extend(domain_of(&line).map(|uuid| (uuid, pid))),
             Err(error) if is_no_process(&error) => {} // ended meanwhile
-            Err(_) => return true,
+            Err(error) => return Err(error),
         }
     }
-    false
+    Ok(found)
+}
+
+/// The process of this domain among all processes of the host.
+#[must_use]
+pub fn find(uuid: Uuid) -> Sighting {
+    match everyone().map(|everyone| everyone.get(&uuid).copied()) {
+        Ok(Some(pid)) => hold(pid, uuid),
+        Ok(None) => Sighting::Absent,
+        Err(_) => Sighting::Unsure,
+    }
+}
+
+/// This process, if it runs this domain.
+#[must_use]
+pub fn hold(pid: i32, uuid: Uuid) -> Sighting {
+    Pid::from_raw(pid).map_or(Sighting::Absent, |pid| held(pid, uuid).unwrap_or(Sighting::Unsure))
 }
 
 /// [`instance_from_pid_file`], but never waits long.
@@ -166,10 +180,10 @@ pub fn instance_in_time(run_dir: &Path, name: &str, uuid: Uuid) -> Sighting {
     in_time(move || instance_from_pid_file(&run_dir, &name, uuid)).unwrap_or(Sighting::Unsure)
 }
 
-/// [`any_process_of`], but never waits long: when it takes too long, yes.
+/// [`find`], but never waits long.
 #[must_use]
-pub fn any_in_time(uuid: Uuid) -> bool {
-    in_time(move || any_process_of(uuid)).unwrap_or(true)
+pub fn find_in_time(uuid: Uuid) -> Sighting {
+    in_time(move || find(uuid)).unwrap_or(Sighting::Unsure)
 }
 
 /// Reading a command line waits for that process's memory map, which a stuck or hostile process can hold for ever. So
@@ -201,16 +215,11 @@ fn command_line(pid: i32) -> io::Result<Vec<u8>> {
     Ok(line)
 }
 
-/// Whether the argument after `-uuid` is this UUID, as libvirt starts QEMU.
-fn runs_domain(command_line: &[u8], uuid: Uuid) -> bool {
-    let uuid = uuid.to_string();
-    let mut arguments = command_line.split(|byte| *byte == 0);
-    while arguments.any(|argument| argument == b"-uuid") {
-        if arguments.clone().next().is_some_and(|value| value.eq_ignore_ascii_case(uuid.as_bytes())) {
-            return true;
-        }
-    }
-    false
+/// The UUID after the argument `-uuid`, as libvirt starts QEMU.
+fn domain_of(command_line: &[u8]) -> Option<Uuid> {
+    let arguments = || command_line.split(|byte| *byte == 0);
+    let mut pairs = arguments().zip(arguments().skip(1)).filter(|(flag, _)| *flag == b"-uuid");
+    pairs.find_map(|(_, value)| Uuid::try_parse_ascii(value).ok())
 }
 
 /// Field 22 of `/proc/PID/stat`; the second field, in parentheses, may itself hold spaces and parentheses, proc(5).

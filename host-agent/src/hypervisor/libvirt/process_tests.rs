@@ -29,7 +29,7 @@ impl Machine {
 
     /// Between fork and exec it has our own command line.
     fn wait_for_exec(&self) {
-        while !runs_domain(&command_line(self.pid()).unwrap(), self.uuid) {
+        while domain_of(&command_line(self.pid()).unwrap()) != Some(self.uuid) {
             std::thread::yield_now();
         }
     }
@@ -109,15 +109,15 @@ fn any_process_with_the_uuid_counts_even_without_a_pid_file() {
     let machine = Machine::start(5);
     let uuid = machine.uuid;
 
-    assert!(any_process_of(uuid));
+    assert!(matches!(find(uuid), Sighting::Runs(_)));
     drop(machine);
-    assert!(!any_process_of(uuid));
+    assert_eq!(find(uuid), Sighting::Absent);
 }
 
 #[test]
 fn only_the_argument_after_uuid_counts() {
     let uuid = Uuid::from_u128(7);
-    let line = |text: String| runs_domain(text.replace(' ', "\0").as_bytes(), uuid);
+    let line = |text: String| domain_of(text.replace(' ', "\0").as_bytes()) == Some(uuid);
 
     assert!(line(format!("qemu -uuid {uuid} -m 1")));
     assert!(line(format!("qemu -uuid x -uuid {}", uuid.to_string().to_uppercase())));
