@@ -55,7 +55,7 @@ pub fn serve(arguments: &[OsString], xml: impl AsFd, runtime: &Path, started: In
     let _ = spool::write(runtime, &note);
 }
 
-/// Runs `work` on a thread and returns when it has ended, panicked, or [`DEADLINE`] has passed.
+/// Runs `work` on a thread and returns when it has ended, panicked, or 100 ms have passed since `started`.
 pub fn within_deadline(started: Instant, work: impl FnOnce() + Send + 'static) {
     let (ending, ended) = mpsc::channel::<()>();
     let thread = std::thread::Builder::new().spawn(move || {
