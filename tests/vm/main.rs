@@ -3,6 +3,7 @@
 mod away;
 mod channels;
 mod cycles;
+mod evidence;
 mod fencing;
 mod input;
 mod lab;

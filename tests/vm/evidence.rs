@@ -1,0 +1,109 @@
+//! What counts as off, and what never does.
+
+use std::process::{Command, Stdio};
+
+use fence_vmchannel_tests::{Agent, Channel, Guest, Lab, Result};
+
+fn asker<'lab>(lab: &'lab Lab, name: &str) -> Result<Guest<'lab>> {
+    Guest::named(name).in_cluster("web").with(Channel::VirtioConnect).boot(lab)
+}
+
+#[test]
+fn a_process_that_libvirt_lost_sight_of_is_stopped_before_its_domain_is_called_off() -> Result<()> {
+    let lab = Lab::start()?;
+    let _agent = Agent::start(&lab)?;
+    let asker = asker(&lab, "stray1")?;
+    let target = Guest::named("stray2").in_cluster("web").cheap().define(&lab)?;
+    let seen = asker.run("fence_vmchannel -o status -n stray2")?;
+    let mut stray = Command::new("sh")
+        .args(["-c", "sleep 1000; :", "qemu", "-uuid", target.uuid()])
+        .stdin(Stdio::null())
+        .spawn()
+        .unwrap();
+
+    let off = asker.run("fence_vmchannel -o off -n stray2 --json")?;
+    let again = asker.run("fence_vmchannel -o off -n stray2 --json")?;
+
+    assert_eq!(seen.exit_code, 2, "{}", seen.output);
+    assert_eq!(off.exit_code, 0, "{}", off.output);
+    assert!(off.output.contains("process-gone"), "{}", off.output);
+    assert!(!stray.wait().unwrap().success(), "it was killed");
+    assert!(again.output.contains("never-ran-here"), "{}", again.output);
+    Ok(())
+}
+
+#[test]
+fn a_paused_domain_is_on_in_status_and_in_list() -> Result<()> {
+    let lab = Lab::start()?;
+    let _agent = Agent::start(&lab)?;
+    let asker = asker(&lab, "pause1")?;
+    let target = Guest::named("pause2").in_cluster("web").cheap().start(&lab)?;
+    let state = lab.virsh(&["domstate", "pause2"])?;
+
+    let status = asker.run("fence_vmchannel -o status -n pause2")?;
+    let list = asker.run("fence_vmchannel -o list-status")?;
+
+    assert_eq!(state.trim(), "paused");
+    assert_eq!(status.exit_code, 0, "{}", status.output);
+    assert!(list.output.contains(&format!("pause2,{},on", target.uuid())), "{}", list.output);
+    Ok(())
+}
+
+#[test]
+fn a_long_name_is_a_name_like_any_other() -> Result<()> {
+    let lab = Lab::start()?;
+    let _agent = Agent::start(&lab)?;
+    let asker = asker(&lab, "long1")?;
+    let name = "n".repeat(120);
+    let target = Guest::named(&name).in_cluster("web").cheap().start(&lab)?;
+
+    let status = asker.run(&format!("fence_vmchannel -o status -n {name}"))?;
+    let off = asker.run(&format!("fence_vmchannel -o off -n {name}"))?;
+
+    assert_eq!((status.exit_code, off.exit_code), (0, 0), "{}{}", status.output, off.output);
+    assert!(!target.is_running());
+    Ok(())
+}
+
+#[test]
+fn a_target_is_named_by_its_uuid_as_well() -> Result<()> {
+    let lab = Lab::start()?;
+    let _agent = Agent::start(&lab)?;
+    let asker = asker(&lab, "uuid1")?;
+    let target = Guest::named("uuid2").in_cluster("web").cheap().start(&lab)?;
+
+    let off = asker.run(&format!("fence_vmchannel -o off -n {}", target.uuid()))?;
+
+    assert_eq!(off.exit_code, 0, "{}", off.output);
+    assert!(!target.is_running());
+    Ok(())
+}
+
+#[test]
+fn on_of_what_cannot_be_started_is_a_clear_failure() -> Result<()> {
+    let lab = Lab::start()?;
+    let _agent = Agent::start(&lab)?;
+    let asker = asker(&lab, "broken1")?;
+    // Its channel's socket is outside our directory, where nobody makes it.
+    let plan = Guest::named("broken2").in_cluster("web").cheap();
+    let target = plan.define(&lab)?;
+    let xml = "<channel type='unix'><source mode='connect' path='/run/nowhere.sock'/>\
+               <target type='virtio' name='org.fence_vmchannel.0'/></channel>";
+    let file = lab.directory().join("broken.xml");
+    std::fs::write(&file, xml).unwrap();
+    lab.virsh(&["attach-device", "broken2", &file.to_string_lossy(), "--config"])?;
+
+    let on = asker.run("fence_vmchannel -o on -n broken2 2>&1")?;
+    let reboot = asker.run("fence_vmchannel -o reboot -n broken2 2>&1")?;
+
+    assert_eq!(on.exit_code, 1, "{}", on.output);
+    assert!(on.output.contains("start-failed") && on.output.contains("/run/nowhere.sock"), "{}", on.output);
+    assert_eq!(
+        reboot.exit_code, 0,
+        "it is off, proven; that it does not start is a warning: {}",
+        reboot.output
+    );
+    assert!(reboot.output.contains("/run/nowhere.sock"), "{}", reboot.output);
+    assert!(!target.is_running());
+    Ok(())
+}
