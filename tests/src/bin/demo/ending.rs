@@ -15,7 +15,7 @@ use fence_vmchannel_tests::image::Image;
 use crate::chapters::{self, Cast, Figures};
 use crate::hosting::{Host, RunningAgent};
 use crate::interruption;
-use crate::story::{Story, Stumble, Told, say};
+use crate::story::{Story, Stumble, Told, complain, say};
 
 /// What becomes of the lab after the story.
 #[derive(Debug, PartialEq, Eq)]
@@ -63,7 +63,11 @@ fn tell_in(lab: &Lab, begun: Instant) -> Told<After> {
     let host = Host::of(lab)?;
     interruption::supervisor_is(host.supervisor()?);
     let mut story = Story::on(&host, begun);
-    let (cast, agent) = tell(&mut story, &host)?;
+    let (cast, agent) = tell(&mut story, &host).inspect_err(|_| {
+        if !interruption::interrupted() {
+            complain(&format!("what the agent logged last:\n{}", host.end_of_log()));
+        }
+    })?;
     if env::var_os("KEEP").is_none_or(|keep| keep != "1") {
         return Ok(After::Removed);
     }

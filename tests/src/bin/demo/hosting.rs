@@ -58,9 +58,10 @@ impl<'lab> Host<'lab> {
         shell.env("NOTIFY_SOCKET", &address).stdin(Stdio::null()).stdout(Stdio::null());
         let agent = RunningAgent(with_signals(|| shell.spawn())?);
         notices.set_read_timeout(Some(Duration::from_secs(20)))?;
+        let not_ready = || Stumble::Wrong("the agent did not become ready in 20 s".into());
         let mut notice = [0; 1024];
         loop {
-            let length = notices.recv(&mut notice).map_err(|_| self.agent_is_not_ready())?;
+            let length = notices.recv(&mut notice).map_err(|_| not_ready())?;
             let notice = String::from_utf8_lossy(notice.get(..length).unwrap_or_default());
             if notice.lines().any(|line| line == "READY=1") {
                 return Ok(agent);
@@ -98,17 +99,19 @@ impl<'lab> Host<'lab> {
         self.lab.path(LOG)
     }
 
+    /// The last lines of the agent's log.
+    pub(crate) fn end_of_log(&self) -> String {
+        let log = fs::read_to_string(self.log()).unwrap_or_default();
+        let lines: Vec<&str> = log.lines().collect();
+        lines.get(lines.len().saturating_sub(10)..).unwrap_or_default().join("\n")
+    }
+
     fn shell(&self, script: &str) -> Command {
         // without a terminal: virsh would look for a polkit agent there, and Ctrl-C is for the demo alone
         let mut shell = self.lab.command("setsid");
         shell.args(["sh", "-c", script]).env("PATH", &self.path);
         shell.env("LC_ALL", "C.UTF-8").env_remove("FENCE_VMCHANNEL_LOG"); // what is printed is checked
         shell
-    }
-
-    fn agent_is_not_ready(&self) -> Stumble {
-        let log = fs::read_to_string(self.log()).unwrap_or_default();
-        Stumble::Wrong(format!("the agent did not become ready in 20 s; its log:\n{log}"))
     }
 }
 

@@ -29,7 +29,7 @@ fn main() -> ExitCode {
             ExitCode::from(130)
         }
         Err(stumble) => {
-            story::complain(&format!("{stumble}\n{left}"));
+            story::complain(&format!("failed: {stumble}\n{left}"));
             ExitCode::FAILURE
         }
     }

@@ -19,15 +19,13 @@ pub(crate) type Told<T> = std::result::Result<T, Stumble>;
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Stumble {
     /// The lab failed.
-    #[error("the demo failed: {0}")]
+    #[error("{0}")]
     Lab(#[from] LabError),
     /// A program did not do what it should.
-    #[error(
-        "the demo failed: `{command}` should have {wanted}, but ended with exit code {exit_code}:\n{output}"
-    )]
+    #[error("`{command}` should have {wanted}, but ended with exit code {exit_code}:\n{output}")]
     Unexpected { command: String, wanted: String, exit_code: i32, output: String },
     /// Something was found that should not be.
-    #[error("the demo failed: {0}")]
+    #[error("{0}")]
     Wrong(String),
     /// The story has nobody to listen.
     #[error("cannot write to stdout: {0}")]
