@@ -8,4 +8,5 @@ mod fencing;
 mod input;
 mod lab;
 mod operator;
+mod session;
 mod starting;
