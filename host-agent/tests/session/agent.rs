@@ -1,0 +1,137 @@
+//! A running agent over simulated domains.
+
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use fence_vmchannel_host_agent::agent::Agent as Running;
+use fence_vmchannel_host_agent::audit::Quota;
+use fence_vmchannel_host_agent::channel::board::Board;
+use fence_vmchannel_host_agent::channel::{Channel, Ended};
+use fence_vmchannel_host_agent::domain::Sighting;
+use fence_vmchannel_host_agent::hypervisor::Hypervisor;
+use fence_vmchannel_host_agent::hypervisor::simulated::Entry;
+use fence_vmchannel_host_agent::identity;
+use fence_vmchannel_host_agent::inventory::{Census, Hint, Inventory};
+use fence_vmchannel_host_agent::orders::{Orders, Patience, Work};
+use fence_vmchannel_host_agent::policy::Policy;
+use fence_vmchannel_host_agent::session;
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinSet;
+use uuid::Uuid;
+
+use crate::clock::settle;
+use crate::guest::Guest;
+use crate::recorder::Recorder;
+
+/// What the settings say by default.
+pub(crate) const GRACE: Duration = Duration::from_secs(5);
+pub(crate) const GIVE_UP: Duration = Duration::from_secs(45);
+
+pub(crate) struct Agent {
+    running: Arc<Running>,
+    host: Arc<Recorder>,
+    names: Vec<String>,
+    stopping: watch::Sender<bool>,
+    _hints: mpsc::Sender<Hint>,
+    tasks: Mutex<JoinSet<()>>,
+}
+
+/// A running domain of a cluster; without a cluster if its label is empty.
+pub(crate) fn domain(name: &str, cluster: &str) -> Entry {
+    Entry {
+        name: name.parse().unwrap(),
+        uuid: uuid_of(name),
+        cluster: (!cluster.is_empty()).then(|| cluster.to_owned()),
+        running: true,
+        persistent: true,
+        stop_ms: 0,
+        stubborn: false,
+        immortal: false,
+    }
+}
+
+/// Every name has its UUID.
+pub(crate) fn uuid_of(name: &str) -> Uuid {
+    let mut bytes = [0xa5; 16];
+    bytes.iter_mut().zip(name.bytes()).for_each(|(byte, letter)| *byte = letter);
+    Uuid::from_bytes(bytes)
+}
+
+impl Agent {
+    /// Clusters and the names of their members, all running.
+    pub(crate) async fn with_clusters<const C: usize, const N: usize>(
+        clusters: [(&str, [&str; N]); C],
+    ) -> Self {
+        let members = |(label, names): (&str, [&str; N])| names.map(|name| domain(name, label));
+        Self::with_domains(clusters.into_iter().flat_map(members).collect()).await
+    }
+
+    pub(crate) async fn with_domains(entries: Vec<Entry>) -> Self {
+        let names = entries.iter().map(|entry| entry.name.to_string()).collect();
+        let host = Arc::new(Recorder::of(entries));
+        let hypervisor: Arc<dyn Hypervisor> = host.clone();
+        let mut tasks = JoinSet::new();
+
+        let (hints, heard) = mpsc::channel(16);
+        let (published, inventory) = watch::channel(Arc::new(Inventory::default()));
+        tasks.spawn(Census::new(hypervisor.clone(), heard, published, Duration::from_secs(30)).run());
+        let (queue, work) = mpsc::channel(1024);
+        tasks.spawn(carry_out(work));
+
+        let patience = Patience { kill_after: GRACE, give_up_after: GIVE_UP };
+        let orders = Arc::new(Orders::new(hypervisor.clone(), inventory.clone(), patience, queue));
+        let (stopping, stop) = watch::channel(false);
+        let policy = watch::channel(Arc::new(Policy::default())).1;
+        let board = Board::default();
+        let running = Arc::new(Running { hypervisor, inventory, policy, orders, board, stopping: stop });
+        settle().await;
+        Self { running, host, names, stopping, _hints: hints, tasks: Mutex::new(tasks) }
+    }
+
+    /// A new connection of this guest, served as if its QEMU had made it.
+    pub(crate) async fn guest(&self, name: &str) -> Guest {
+        assert!(self.names.iter().any(|known| known == name), "there is no {name}");
+        settle().await;
+        let (ours, theirs) = std::os::unix::net::UnixStream::pair().unwrap();
+        ours.set_nonblocking(true).unwrap();
+        let domain = self.running.domains().get(uuid_of(name)).cloned().unwrap();
+        let guest = identity::Guest::recognise(&*self.host, &domain, 0).unwrap();
+        let (agent, channel) = (self.running.clone(), tokio::net::UnixStream::from_std(ours).unwrap());
+        let (ending, ended) = watch::channel(None::<Ended>);
+        self.tasks.lock().unwrap().spawn(async move {
+            let why = session::serve(Channel::new(channel), &guest, &agent, &Quota::default()).await;
+            ending.send_replace(Some(why));
+        });
+        Guest::at(theirs, ended)
+    }
+
+    /// Everything that was done to domains, in its order.
+    pub(crate) fn orders(&self) -> Vec<String> {
+        self.host.done()
+    }
+
+    /// Whether this domain's process is there.
+    pub(crate) fn runs(&self, name: &str) -> bool {
+        self.host.process_of(uuid_of(name)) != Sighting::Absent
+    }
+
+    /// The pid of this domain's process.
+    pub(crate) async fn pid(&self, name: &str) -> Option<i32> {
+        let domain = self.host.domain(uuid_of(name)).await.unwrap();
+        domain.instance.map(|instance| instance.id.pid)
+    }
+
+    /// SIGTERM came.
+    pub(crate) fn begins_to_stop(&self) {
+        self.stopping.send_replace(true);
+    }
+}
+
+/// What the daemon does with orders.
+async fn carry_out(mut work: mpsc::Receiver<Work>) {
+    let mut orders = JoinSet::new();
+    while let Some(order) = work.recv().await {
+        orders.spawn(order);
+        while orders.try_join_next().is_some() {}
+    }
+}

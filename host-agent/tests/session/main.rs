@@ -1,0 +1,26 @@
+//! A guest's conversation with the agent, end to end: the real session, policy, arbiter, orders, inventory and channel
+//! over machines that are only numbers; and the program itself with `--simulate`.
+
+#[cfg(test)]
+mod agent;
+#[cfg(test)]
+mod clock;
+#[cfg(test)]
+mod guest;
+#[cfg(test)]
+mod recorder;
+
+#[cfg(test)]
+mod hostile;
+#[cfg(test)]
+mod knowing;
+#[cfg(test)]
+mod once;
+#[cfg(test)]
+mod power;
+#[cfg(test)]
+mod process;
+#[cfg(test)]
+mod races;
+#[cfg(test)]
+mod stubborn;

@@ -1,0 +1,89 @@
+//! The simulated hypervisor, with a record of everything that was done to its domains.
+
+use std::path::Path;
+use std::sync::Mutex;
+
+use async_trait::async_trait;
+use fence_vmchannel_host_agent::domain::{Domain, Sighting, Standing};
+use fence_vmchannel_host_agent::hypervisor::simulated::{Entry, Simulated};
+use fence_vmchannel_host_agent::hypervisor::{CallError, Change, Hypervisor, Recipe};
+use fence_vmchannel_host_agent::policy::Permit;
+use uuid::Uuid;
+
+pub(crate) struct Recorder {
+    simulated: Simulated,
+    done: Mutex<Vec<String>>,
+}
+
+impl Recorder {
+    pub(crate) fn of(entries: Vec<Entry>) -> Self {
+        Self { simulated: Simulated::of(entries, Path::new("/nowhere")), done: Mutex::default() }
+    }
+
+    /// Everything that was done, in its order: `stop web1`, `start web1`.
+    pub(crate) fn done(&self) -> Vec<String> {
+        self.done.lock().unwrap().clone()
+    }
+
+    fn record(&self, what: &str, permit: &Permit) {
+        self.done.lock().unwrap().push(format!("{what} {}", permit.name()));
+    }
+}
+
+#[async_trait]
+impl Hypervisor for Recorder {
+    fn is_connected(&self) -> bool {
+        self.simulated.is_connected()
+    }
+
+    fn is_simulated(&self) -> bool {
+        self.simulated.is_simulated()
+    }
+
+    async fn changed(&self) -> Change {
+        self.simulated.changed().await
+    }
+
+    async fn domains(&self) -> Result<Vec<Domain>, CallError> {
+        self.simulated.domains().await
+    }
+
+    async fn domain(&self, uuid: Uuid) -> Result<Domain, CallError> {
+        self.simulated.domain(uuid).await
+    }
+
+    fn instance_now(&self, domain: &Domain) -> Sighting {
+        self.simulated.instance_now(domain)
+    }
+
+    fn process_of(&self, uuid: Uuid) -> Sighting {
+        self.simulated.process_of(uuid)
+    }
+
+    async fn standing(&self, uuid: Uuid) -> Result<Standing, CallError> {
+        self.simulated.standing(uuid).await
+    }
+
+    async fn is_migrating(&self, permit: &Permit) -> Result<bool, CallError> {
+        self.simulated.is_migrating(permit).await
+    }
+
+    async fn abort_job(&self, permit: &Permit) -> Result<(), CallError> {
+        self.record("abort the job of", permit);
+        self.simulated.abort_job(permit).await
+    }
+
+    async fn recipe(&self, permit: &Permit) -> Result<Recipe, CallError> {
+        self.simulated.recipe(permit).await
+    }
+
+    async fn stop(&self, permit: &Permit) -> Result<(), CallError> {
+        self.record("stop", permit);
+        self.simulated.stop(permit).await
+    }
+
+    async fn start(&self, permit: &Permit, recipe: &Recipe) -> Result<(), CallError> {
+        self.record("start", permit);
+        self.simulated.start(permit, recipe).await
+    }
+}
