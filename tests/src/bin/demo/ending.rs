@@ -53,8 +53,11 @@ pub(crate) fn tell_from_start_to_end() -> (Told<()>, String) {
 
 fn prepare() -> Told<(Lab, Instant)> {
     say("demo: one virtual machine fences another, without any network between them and the host")?;
-    let begun = Instant::now();
+    say(
+        "demo: preparing what the guests boot: Debian's cloud kernel (fetched once), busybox, fence_vmchannel",
+    )?;
     Image::get()?;
+    let begun = Instant::now();
     interruption::listen().map_err(std::io::Error::from)?;
     Ok((Lab::start()?, begun))
 }
