@@ -72,3 +72,6 @@ impl FromIterator<Domain> for Inventory {
         inventory
     }
 }
+
+#[cfg(test)]
+mod tests;
