@@ -1,56 +1,43 @@
-//! Those who ask: this process, as the QEMU of domains that are never started.
+//! Those who ask: each a process of its own, which the agent takes for the QEMU of a domain that is never started.
 //!
-//! In:  UUIDs after `-uuid` in the command line. Out: final replies and the time until they came.
+//! In:  questions. Out: final replies and the time until they came.
+//!
+//! The agent listens to a domain's own QEMU only: the pid that libvirt's pid file names, with the domain's UUID after
+//! `-uuid` in its command line. Only root can write that file; so the bench writes it, and starts itself again with the
+//! UUID as its argument ([`crate::speaker`]).
 //!
 //! Invariant: nobody asks faster than the agent listens (20 requests a second on each channel, then it reads later), so
 //! that no figure holds a wait for the next turn.
 
+use std::env;
 use std::fs;
-use std::io::{Read, Write};
-use std::os::unix::net::UnixStream;
+use std::io::{BufRead, BufReader, Write};
+use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use fence_vmchannel_protocol::{
-    Ask, Body, Decoder, Frame, Method, Reply, Request, RequestId, Ruling, Verdict, encode_line,
+    Ask, Body, Frame, Method, Reply, Request, RequestId, Ruling, Verdict, encode_line,
 };
 use fence_vmchannel_tests::Lab;
 
 use crate::error::{Result, unexpected};
+use crate::speaker::frame;
 
 /// As many as ask at the same time in the largest round.
 pub(crate) const ASKERS: usize = 20;
+/// Longer than any verdict takes.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(55);
 /// A little longer than a twentieth of a second.
 const TURN: Duration = Duration::from_millis(55);
-const PATIENCE: Duration = Duration::from_secs(55);
 
-/// The UUIDs in this process's command line.
-pub(crate) fn identities(words: impl Iterator<Item = String>) -> Result<Vec<String>> {
-    let words: Vec<String> = words.skip(1).collect();
-    let pairs = words.chunks(2).map(|pair| match pair {
-        [flag, uuid] if flag == "-uuid" => Ok(uuid.clone()),
-        _ => Err(unexpected(format!("{pair:?}: this program takes no arguments but its own"))),
-    });
-    pairs.collect()
-}
-
-/// A command line with UUIDs for all askers.
-pub(crate) fn new_identities() -> Result<Vec<String>> {
-    let mut words = Vec::new();
-    for _ in 0..ASKERS {
-        words.extend(["-uuid".to_owned(), random_uuid()?]);
-    }
-    Ok(words)
-}
-
-fn random_uuid() -> Result<String> {
-    Ok(fs::read_to_string("/proc/sys/kernel/random/uuid")?.trim().to_owned())
-}
-
-/// One asker and its channel.
+/// One asker and its process, which ends with it.
 pub(crate) struct Asker {
-    stream: UnixStream,
-    decoder: Decoder,
+    pub(crate) name: String,
+    pub(crate) uuid: String,
+    process: Child,
+    words: Option<ChildStdin>,
+    answers: BufReader<ChildStdout>,
     next_turn: Instant,
 }
 
@@ -76,10 +63,22 @@ impl Answer {
 }
 
 impl Asker {
-    pub(crate) fn connect(lab: &Lab, uuid: &str) -> Result<Self> {
-        let stream = UnixStream::connect(lab.path(&format!("/run/fence-vmchannel/guests/{uuid}.sock")))?;
-        stream.set_read_timeout(Some(PATIENCE))?;
-        Ok(Self { stream, decoder: Decoder::default(), next_turn: Instant::now() })
+    /// Starts the process and declares it to be that of the domain, which is still to be defined.
+    pub(crate) fn start(lab: &Lab, number: usize) -> Result<Self> {
+        let (name, uuid) = (format!("asker{number:02}"), random_uuid()?);
+        let mut process = Command::new(env::current_exe()?);
+        process.args(["-uuid", &uuid]).stdin(Stdio::piped()).stdout(Stdio::piped());
+        let mut process = process.spawn()?;
+        let words = process.stdin.take();
+        let answers = process.stdout.take().ok_or_else(|| unexpected("an asker has no stdout"))?;
+        fs::write(lab.path(&format!("/run/libvirt/qemu/{name}.pid")), process.id().to_string())?;
+        Ok(Self { name, uuid, process, words, answers: BufReader::new(answers), next_turn: Instant::now() })
+    }
+
+    /// Connects to the agent's socket, which must be there.
+    pub(crate) fn connect(&mut self, lab: &Lab) -> Result<()> {
+        let socket = lab.path(&format!("/run/fence-vmchannel/guests/{}.sock", self.uuid));
+        self.tell(format!("{}\n", socket.display()).as_bytes())
     }
 
     /// Waits for its turn, then asks and waits for the final reply.
@@ -89,27 +88,34 @@ impl Asker {
             Request { id, ask, timeout: PATIENCE, delay: Duration::ZERO, method: Method::default() };
         let line = encode_line(&request).map_err(unexpected)?;
         sleep(self.next_turn.saturating_duration_since(Instant::now()));
-        let begun = Instant::now();
-        self.next_turn = begun + TURN;
-        self.stream.write_all(&line)?;
-        let mut listed = 0;
-        loop {
-            let mut chunk = [0; 4096];
-            let length = self.stream.read(&mut chunk)?;
-            if length == 0 {
-                return Err(unexpected("the agent closed an asker's connection; see its log"));
-            }
-            let mut rest = chunk.get(..length).unwrap_or_default();
-            while let Some(frame) = self.decoder.push(&mut rest) {
-                let Frame::Plain(json) = frame else { continue };
-                let reply = Reply::parse(&json).map_err(unexpected)?;
-                if let Body::Items(items, _) = &reply.body {
-                    listed += items.len();
-                }
-                if reply.id == id && reply.is_final() {
-                    return Ok(Answer { body: reply.body, listed, took: begun.elapsed() });
-                }
-            }
-        }
+        self.next_turn = Instant::now() + TURN;
+        self.tell(&line)?;
+        let mut answer = String::new();
+        self.answers.read_line(&mut answer)?;
+        heard(answer.trim_end()).ok_or_else(|| unexpected(format!("{} has no answer: {answer:?}", self.name)))
     }
+
+    fn tell(&mut self, line: &[u8]) -> Result<()> {
+        let words = self.words.as_mut().ok_or_else(|| unexpected("an asker has no stdin"))?;
+        Ok(words.write_all(line)?)
+    }
+}
+
+impl Drop for Asker {
+    fn drop(&mut self) {
+        drop(self.words.take()); // it ends with its stdin
+        self.process.wait().ok();
+    }
+}
+
+fn heard(line: &str) -> Option<Answer> {
+    let mut words = line.splitn(3, ' ');
+    let took = Duration::from_nanos(words.next()?.parse().ok()?);
+    let listed = words.next()?.parse().ok()?;
+    let Some(Frame::Plain(json)) = frame(words.next()?) else { return None };
+    Some(Answer { body: Reply::parse(&json).ok()?.body, listed, took })
+}
+
+fn random_uuid() -> Result<String> {
+    Ok(fs::read_to_string("/proc/sys/kernel/random/uuid")?.trim().to_owned())
 }

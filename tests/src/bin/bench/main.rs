@@ -2,38 +2,40 @@
 //!
 //! In:  a machine where the lab runs; release builds beside this program.
 //! Out: a table on stdout and `docs/performance.md`. Never a test: a machine that is busy has other figures.
-//!
-//! The agent listens to a domain's own QEMU only: the pid that libvirt's pid file names, with the domain's UUID after
-//! `-uuid` in its command line. This program is that process for its askers, domains that are never started: root writes
-//! their pid files, and it starts itself again with their UUIDs as its arguments.
 
 mod askers;
 mod crowd;
 mod error;
 mod looks;
 mod machine;
+mod memory;
 mod power;
 mod report;
 mod samples;
+mod speaker;
 mod stage;
 
 use std::env;
 use std::io::Write;
-use std::os::unix::process::CommandExt;
-use std::process::Command;
 
 use error::Result;
 use fence_vmchannel_tests::Lab;
+use memory::Held;
 use report::Report;
 use stage::Stage;
 
 fn main() -> Result<()> {
-    let identities = askers::identities(env::args())?;
-    if identities.is_empty() {
-        return Err(Command::new(env::current_exe()?).args(askers::new_identities()?).exec().into());
+    let words: Vec<String> = env::args().skip(1).collect();
+    match words.iter().map(String::as_str).collect::<Vec<_>>().as_slice() {
+        ["-uuid", _] => speaker::speak(),
+        [memory::CONNECTED, uri] => memory::hold_a_connection(uri),
+        _ => measure(),
     }
+}
+
+fn measure() -> Result<()> {
     let lab = Lab::start()?;
-    let mut stage = Stage::set(&lab, &identities)?;
+    let mut stage = Stage::set(&lab)?;
     let mut report = Report::of(machine::facts(&stage.libvirt)?);
     stage.start_some()?;
     looks::status(&mut stage, &mut report)?;
@@ -44,7 +46,8 @@ fn main() -> Result<()> {
     crowd::offs(&mut stage, &mut report)?;
     stage.start_all()?;
     looks::all_running(&mut stage, &mut report)?;
-    report.holds(stage.agent.holdings()?);
+    report.holds("the agent", Held::by(stage.agent.pid())?);
+    report.holds("a process that only holds a connection to libvirt", Held::by_a_connection(&lab)?);
     writeln!(std::io::stdout(), "{report}")?;
     report.keep()
 }

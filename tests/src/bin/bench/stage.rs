@@ -1,8 +1,7 @@
 //! The stage: a lab with an agent, a hundred domains in one cluster, and those who ask.
 //!
-//! In:  a lab and the askers' UUIDs. Out: guests to start and stop, askers to ask, libvirt to ask directly.
+//! In:  a lab. Out: guests to start and stop, askers to ask, libvirt to ask directly.
 
-use std::fs;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
@@ -37,26 +36,25 @@ pub(crate) struct Stage<'lab> {
 }
 
 impl<'lab> Stage<'lab> {
-    pub(crate) fn set(lab: &'lab Lab, identities: &[String]) -> Result<Self> {
+    pub(crate) fn set(lab: &'lab Lab) -> Result<Self> {
         virt::error::clear_error_callback(); // libvirt would print what it also returns
         let libvirt = connect(lab)?;
         let agent = Agent::start(lab)?;
-        for (number, uuid) in identities.iter().enumerate() {
-            let name = format!("asker{number:02}");
-            fs::write(lab.path(&format!("/run/libvirt/qemu/{name}.pid")), std::process::id().to_string())?;
-            Domain::define_xml(&libvirt, &asker_xml(&name, uuid))?;
+        let mut askers = (0..ASKERS).map(|number| Asker::start(lab, number)).collect::<Result<Vec<_>>>()?;
+        for asker in &askers {
+            Domain::define_xml(&libvirt, &asker_xml(&asker.name, &asker.uuid))?;
         }
         let plan = |number| {
             let plan = Guest::named(&format!("guest{number:02}")).in_cluster(CLUSTER);
             plan.with(Channel::VirtioConnect).cheap().define(lab)
         };
         let guests: Vec<Guest<'lab>> = (ASKERS..DOMAINS).map(plan).collect::<std::result::Result<_, _>>()?;
-        let uuids = identities.iter().map(String::as_str).chain(guests.iter().map(Guest::uuid));
+        let uuids = askers.iter().map(|asker| asker.uuid.as_str()).chain(guests.iter().map(Guest::uuid));
         for uuid in uuids {
             let socket = lab.path(&format!("/run/fence-vmchannel/guests/{uuid}.sock"));
             wait_until(&format!("the agent's socket {}", socket.display()), || Ok(socket.exists()))?;
         }
-        let askers = identities.iter().map(|uuid| Asker::connect(lab, uuid)).collect::<Result<_>>()?;
+        askers.iter_mut().try_for_each(|asker| asker.connect(lab))?;
         Ok(Self { lab, agent, askers, guests, libvirt, turn: 0 })
     }
 
@@ -109,8 +107,12 @@ impl<'lab> Stage<'lab> {
 
 /// A connection to the lab's libvirtd.
 pub(crate) fn connect(lab: &Lab) -> Result<Connect> {
-    let socket = lab.path("/run/libvirt/libvirt-sock");
-    Ok(Connect::open(Some(&format!("qemu+unix:///system?socket={}", socket.display())))?)
+    Ok(Connect::open(Some(&uri(lab)))?)
+}
+
+/// The lab's libvirtd, for those outside.
+pub(crate) fn uri(lab: &Lab) -> String {
+    format!("qemu+unix:///system?socket={}", lab.path("/run/libvirt/libvirt-sock").display())
 }
 
 /// The question for a change of power.
