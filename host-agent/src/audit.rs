@@ -8,54 +8,84 @@
 use std::sync::Mutex;
 use std::time::Duration;
 
-use fence_vmchannel_protocol::RequestId;
+use fence_vmchannel_protocol::{Power, RequestId};
 use tokio::time::Instant;
 
-use crate::arbiter::Decision;
+use crate::arbiter::{Decision, OrderNumber};
 use crate::domain::Instance;
 use crate::identity::Guest;
 use crate::order::Outcome;
+use crate::orders::Orders;
 use crate::policy::{Permit, Refusal};
 
 /// How many lines a guest can cause in a minute.
 pub const LINES_PER_MINUTE: u32 = 6;
 
-/// A power request was permitted, and taken or not. What begins an order is always written.
+/// A power request was permitted, and taken or not. What it comes to is written when it ends.
 pub fn accepted(permit: &Permit, request: RequestId, decision: &Decision) {
-    let (asker, target, op) = (permit.asker().name(), permit.name(), permit.power());
+    let (asker, target, op) = (permit.asker().name(), permit.name(), word(permit.power()));
     match decision {
         Decision::Begin(order) => {
-            tracing::info!(target: "audit", %asker, ?op, %target, uuid = %permit.target(), %request, order,
-                rule = permit.rule(), "order accepted");
+            tracing::debug!(target: "audit", op, %target, %asker, %request, order, rule = permit.rule(), "accepted");
         }
         Decision::Join(order) => {
-            tracing::debug!(target: "audit", %asker, ?op, %target, %request, order, "joined")
+            tracing::debug!(target: "audit", op, %target, %asker, %request, order, "joined")
         }
-        Decision::Repeat(_) => tracing::debug!(target: "audit", %asker, ?op, %target, %request, "repeated"),
+        Decision::Repeat(_) => tracing::debug!(target: "audit", op, %target, %asker, %request, "repeated"),
         Decision::Refuse(reason, why) => {
-            tracing::debug!(target: "audit", %asker, ?op, %target, %request, %reason, why, "refused");
+            tracing::debug!(target: "audit", op, %target, %asker, %request, %reason, why, "refused");
         }
     }
 }
 
-/// An order ended.
-pub fn ended(permit: &Permit, outcome: Option<&Outcome>, instance: Option<&Instance>, took: Duration) {
-    let (target, op, took_ms) = (permit.name(), permit.power(), took.as_millis());
-    let pid = instance.map_or(0, |instance| instance.id.pid);
-    match outcome {
-        Some(Outcome::Off(proof)) => {
-            tracing::info!(target: "audit", %target, ?op, pid, evidence = %proof.evidence(), took_ms, "off");
+fn word(power: Power) -> &'static str {
+    match power {
+        Power::Off => "off",
+        Power::On => "on",
+        Power::Reboot => "reboot",
+    }
+}
+
+/// An order that ended: its one line.
+pub struct Ended<'a> {
+    /// What was ordered.
+    pub permit: &'a Permit,
+    /// How it ended.
+    pub outcome: Option<&'a Outcome>,
+    /// The process that it was about.
+    pub instance: Option<&'a Instance>,
+}
+
+impl Ended<'_> {
+    /// Writes the line. An order that acted is always written; one that had nothing to do is written within its asker's
+    /// bounds.
+    pub fn write(&self, order: OrderNumber, took: Duration, acted: bool, orders: &Orders) {
+        let permit = self.permit;
+        if !acted && orders.quota(permit.asker().uuid()).take().is_none() {
+            return;
         }
-        Some(Outcome::Restarted(proof, started)) => {
-            let started = started.as_ref().map_or_else(String::as_str, |()| "yes");
-            tracing::info!(target: "audit", %target, ?op, pid, evidence = %proof.evidence(), started, took_ms, "rebooted");
-        }
-        Some(Outcome::On) => tracing::info!(target: "audit", %target, ?op, took_ms, "on"),
-        Some(Outcome::Failed(reason, why)) => {
-            tracing::error!(target: "audit", %target, ?op, pid, %reason, why, took_ms, "order failed");
-        }
-        None => {
-            tracing::error!(target: "audit", %target, ?op, pid, took_ms, "order ended without an outcome")
+        let (asker, target, uuid) = (permit.asker().name(), permit.name(), permit.target());
+        let (op, rule, took_ms) = (word(permit.power()), permit.rule(), took.as_millis());
+        let pid = self.instance.map(|instance| instance.id.pid);
+        let evidence = match self.outcome {
+            Some(Outcome::Off(proof) | Outcome::Restarted(proof, _)) => Some(proof.evidence().word()),
+            Some(Outcome::On | Outcome::Failed(..)) | None => None,
+        };
+        match self.outcome {
+            Some(Outcome::Off(_) | Outcome::On | Outcome::Restarted(_, Ok(()))) => {
+                tracing::info!(target: "audit", op, %target, %uuid, %asker, evidence, pid, took_ms, order, rule, "done");
+            }
+            Some(Outcome::Restarted(_, Err(why))) => {
+                tracing::warn!(target: "audit", op, %target, %uuid, %asker, evidence, pid, took_ms, order, rule, why,
+                    "off, not seen started");
+            }
+            Some(Outcome::Failed(reason, why)) => {
+                tracing::error!(target: "audit", op, %target, %uuid, %asker, %reason, why, pid, took_ms, order, rule,
+                    "failed");
+            }
+            None => {
+                tracing::error!(target: "audit", op, %target, %uuid, %asker, pid, took_ms, order, "dropped")
+            }
         }
     }
 }
@@ -87,16 +117,18 @@ impl Quota {
     }
 
     /// A guest's claim was refused.
-    pub fn refused(&self, guest: &Guest, what: &str, refusal: &Refusal) {
+    pub fn refused(&self, guest: &Guest, op: &str, target: &str, refusal: &Refusal) {
         if let Some(left_out) = self.take() {
-            let (reason, rule) = (refusal.reason, &refusal.rule);
-            tracing::info!(target: "audit", asker = %guest.name(), what, %reason, rule, left_out, "refused");
+            let (reason, rule, asker) = (refusal.reason, &refusal.rule, guest.name());
+            let left_out = Some(left_out).filter(|count| *count > 0);
+            tracing::info!(target: "audit", op, target, %asker, %reason, rule, left_out, "refused");
         }
     }
 
     /// Somebody who is not the domain's QEMU connected to its socket.
     pub fn stranger(&self, domain: &str, pid: i32, uid: u32, why: &dyn std::fmt::Display) {
         if let Some(left_out) = self.take() {
+            let left_out = Some(left_out).filter(|count| *count > 0);
             tracing::warn!(target: "audit", domain, pid, uid, %why, left_out, "stranger refused");
         }
     }

@@ -8,10 +8,12 @@
 use std::fs;
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
+use std::panic::AssertUnwindSafe;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::FutureExt;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, watch};
@@ -116,34 +118,25 @@ impl Daemon {
                     Settings { run_dir, ..Settings::new(&config.libvirt_uri, config.guests_dir()) };
                 let libvirt = Arc::new(Libvirt::start(settings)?);
                 let keeper = libvirt.clone();
-                tasks.spawn(async move {
-                    keeper.run().await;
-                    Task::Core("the libvirt connection's keeper")
-                });
+                tasks.spawn(core("the libvirt connection's keeper", async move { keeper.run().await }));
                 libvirt
             }
         };
         let (hints, heard) = mpsc::channel(QUEUE);
         let (published, inventory) = watch::channel(Arc::new(Inventory::default()));
         let census = Census::new(hypervisor.clone(), heard, published, config.reconcile_every);
-        tasks.spawn(async move {
-            census.run().await;
-            Task::Core("the inventory")
-        });
+        tasks.spawn(core("the inventory", async move { census.run().await }));
         let (spool, guests_dir) = (Spool::open(&config.spool_dir()), config.guests_dir());
-        tasks.spawn(async move {
-            hints::follow(spool, guests_dir, hints).await;
-            Task::Core("the hook notes' reader")
-        });
+        tasks.spawn(core(
+            "the hook notes' reader",
+            async move { hints::follow(spool, guests_dir, hints).await },
+        ));
 
         let (policy, problems) = rules::first(&config.policy_dir);
         let (rules, policy) = watch::channel(Arc::new(policy));
         let (reload, asked) = mpsc::channel(1);
         let (dir, told) = (config.policy_dir.clone(), problems.clone());
-        tasks.spawn(async move {
-            rules::follow(dir, rules, told, asked).await;
-            Task::Core("the policy's reader")
-        });
+        tasks.spawn(core("the policy's reader", async move { rules::follow(dir, rules, told, asked).await }));
 
         let (queue, work) = mpsc::channel(QUEUE);
         let patience = Patience { kill_after: config.kill_after, give_up_after: config.give_up_after };
@@ -158,10 +151,7 @@ impl Daemon {
             stopping: stop,
         });
         let (socket, asked) = (config.control_socket(), agent.clone());
-        tasks.spawn(async move {
-            control::serve(socket, asked, problems).await;
-            Task::Core("the control socket")
-        });
+        tasks.spawn(core("the control socket", async move { control::serve(socket, asked, problems).await }));
         Ok(Self { agent, tasks, work, channels: Channels::default(), reload, stopping })
     }
 
@@ -172,14 +162,18 @@ impl Daemon {
         loop {
             tokio::select! {
                 Ok(()) = inventory.changed() => {
-                    let now = inventory.borrow_and_update().clone();
-                    self.channels.follow(&now, &self.agent, &mut self.tasks);
+                    inventory.mark_unchanged();
+                    self.follow();
                 }
                 Some(work) = self.work.recv() => {
                     self.tasks.spawn(async move { work.await; Task::Order });
                 }
-                Some(ended) = self.tasks.join_next() => check(ended)?,
-                _ = sweep.tick(), if self.agent.hypervisor.is_connected() => {
+                Some(ended) = self.tasks.join_next() => {
+                    if check(ended)? != Task::Order {
+                        self.follow(); // a channel whose task ended is tended anew
+                    }
+                }
+                _ = sweep.tick(), if self.agent.domains().is_complete() => {
                     Channels::sweep(&self.agent.domains(), &config.guests_dir());
                 }
                 _ = signals.hup.recv() => drop(self.reload.try_send(())),
@@ -188,6 +182,12 @@ impl Daemon {
             }
         }
         Ok(())
+    }
+
+    fn follow(&mut self) {
+        let now = self.agent.domains();
+        self.channels.follow(&now, &self.agent, &mut self.tasks);
+        self.agent.orders.retain(&now);
     }
 
     /// Orders under way get a moment to end and to be answered; what is not done then stays undone and unsaid.
@@ -215,20 +215,28 @@ impl Daemon {
     }
 }
 
+/// A task that the agent cannot be without: however it ends, also by a panic, the agent ends.
+async fn core(name: &'static str, work: impl Future<Output = ()>) -> Task {
+    if AssertUnwindSafe(work).catch_unwind().await.is_err() {
+        tracing::error!("{name} panicked: this is a bug of ours, please report it");
+    }
+    Task::Core(name)
+}
+
 struct Signals {
     stop: Signal,
     int: Signal,
     hup: Signal,
 }
 
-fn check(ended: Result<Task, JoinError>) -> Result<(), DaemonError> {
+fn check(ended: Result<Task, JoinError>) -> Result<Task, DaemonError> {
     match ended {
-        Ok(Task::Channel | Task::Order) => Ok(()),
         Ok(Task::Core(name)) => Err(DaemonError::Core(name.into())),
-        Err(error) if error.is_cancelled() => Ok(()),
+        Ok(task) => Ok(task),
+        Err(error) if error.is_cancelled() => Ok(Task::Order),
         Err(error) => {
             tracing::error!(%error, "a task panicked: this is a bug of ours, please report it");
-            Ok(())
+            Ok(Task::Channel)
         }
     }
 }

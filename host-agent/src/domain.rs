@@ -89,6 +89,19 @@ pub enum Standing {
     Unclear,
 }
 
+/// What a domain is busy with, as far as it decides whether its process's end means that it is off.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Job {
+    /// Nothing of the kind.
+    None,
+    /// It is migrating to another host.
+    Leaving,
+    /// It is migrating here from another host, where it still runs or may run again.
+    Arriving,
+    /// It is just ending, for whatever reason.
+    Ended,
+}
+
 /// How a channel reaches the guest.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "kebab-case")]

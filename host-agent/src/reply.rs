@@ -21,10 +21,10 @@ pub fn verdict_of(outcome: &Outcome) -> Verdict {
         Outcome::Restarted(proof, Ok(())) => {
             Verdict { state: Some(PowerState::On), evidence: Some(proof.evidence()), ..done }
         }
+        // It was off; a start that failed or is late may still have taken effect.
         Outcome::Restarted(proof, Err(why)) => Verdict {
-            state: Some(PowerState::Off),
             evidence: Some(proof.evidence()),
-            detail: Some(format!("it is off, but was not started: {why}")),
+            detail: Some(format!("it was off; its start failed or is not seen yet: {why}")),
             ..done
         },
         Outcome::On => Verdict { state: Some(PowerState::On), ..done },

@@ -25,7 +25,8 @@ pub async fn serve(mut channel: Channel, guest: &Guest, agent: &Agent, quota: &Q
     loop {
         let said = tokio::select! {
             frame = channel.hear() => match frame {
-                Ok(frame) => on_frame(frame, &mut session, &mut waiting).map(|reply| channel.say(&reply)),
+                Ok(Some(frame)) => on_frame(frame, &mut session, &mut waiting).map(|reply| channel.say(&reply)),
+                Ok(None) => None, // room again for what waits
                 Err(ended) => return ended,
             },
             line = waiting.next_line(), if channel.has_room() => Some(channel.say_line(&line)),
@@ -40,7 +41,7 @@ pub async fn serve(mut channel: Channel, guest: &Guest, agent: &Agent, quota: &Q
 fn on_frame(frame: Frame, session: &mut Session<'_>, waiting: &mut Waiting) -> Option<Reply> {
     match frame {
         Frame::Plain(json) => match Request::parse(&json) {
-            Ok(request) => on_request(request, session, waiting),
+            Ok(request) => on_request(&request, session, waiting),
             Err(error) => Some(session.bad_request(&error)),
         },
         Frame::Signed(_) => Some(session.refuse(RequestId::NONE, Reason::BadSignature)),
@@ -48,9 +49,11 @@ fn on_frame(frame: Frame, session: &mut Session<'_>, waiting: &mut Waiting) -> O
     }
 }
 
-fn on_request(request: Request, session: &mut Session<'_>, waiting: &mut Waiting) -> Option<Reply> {
-    if waiting.has(request.id) {
-        return None; // a repeat while it runs: the answer is on its way
+fn on_request(request: &Request, session: &mut Session<'_>, waiting: &mut Waiting) -> Option<Reply> {
+    match waiting.asked(request.id) {
+        Some(asked) if *asked == request.ask => return None, // a repeat: the answer is on its way
+        Some(_) => return Some(session.refuse(request.id, Reason::BadRequest)),
+        None => {}
     }
     if waiting.is_full() {
         return Some(session.refuse(request.id, Reason::Busy));
@@ -60,14 +63,14 @@ fn on_request(request: Request, session: &mut Session<'_>, waiting: &mut Waiting
         Ask::Whoami => Some(session.whoami(request.id)),
         Ask::Monitor => Some(session.monitor(request.id)),
         Ask::HostStatus | Ask::Explain(_) => Some(session.refuse(request.id, Reason::Unsupported)),
-        Ask::List => waiting.lines(request.id, session.list(request.id)),
+        Ask::List => waiting.push(request, session.list(request.id)),
         Ask::Status(target) => match session.target(Action::Status, target) {
-            Ok(domain) => session.status(request.id, domain, waiting),
-            Err(refusal) => Some(session.refused(&request, &refusal)),
+            Ok(domain) => session.status(request, domain, waiting),
+            Err(refusal) => Some(session.refused(request, &refusal)),
         },
         Ask::Power(power, target) => match session.permit(*power, target) {
-            Ok(permit) => waiting.order(session.order(permit, request)),
-            Err(refusal) => Some(session.refused(&request, &refusal)),
+            Ok(permit) => waiting.push(request, session.order(permit, request)),
+            Err(refusal) => Some(session.refused(request, &refusal)),
         },
     }
 }

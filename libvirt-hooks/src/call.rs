@@ -34,6 +34,12 @@ impl Call {
         })
     }
 
+    /// Whether QEMU is about to be started.
+    #[must_use]
+    pub fn is_before_start(&self) -> bool {
+        self.operation == "prepare" && self.sub_operation == "begin"
+    }
+
     /// The note for the agent.
     #[must_use]
     pub fn note(self, input: &Input) -> Note {

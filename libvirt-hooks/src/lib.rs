@@ -22,10 +22,12 @@ use std::path::{Path, PathBuf};
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
-use fence_vmchannel_protocol::note::Operation;
-
 /// How long libvirt's XML is waited for, from the program's start: libvirt is promised 20 ms.
 const INPUT: Duration = Duration::from_millis(8);
+
+/// How long it is waited for before a start. Without it there is no telling which sockets the VM needs, and a missing one
+/// fails the start; libvirt writes it at once, so this is for a libvirtd that is held up in between.
+const INPUT_BEFORE_START: Duration = Duration::from_millis(80);
 
 /// When the program ends although its work has not, from its start. Nothing but the XML is ever waited for, so
 /// this is for a hung file system or a starved machine: there a late hook delays the start of a VM, while a
@@ -46,9 +48,10 @@ pub fn serve(arguments: &[OsString], xml: impl AsFd, runtime: &Path, started: In
     let _ = spool::stamp(runtime);
     let Some(call) = call::Call::from_arguments(arguments) else { return };
 
-    let input = input::read(xml, started + INPUT);
+    let before_start = call.is_before_start();
+    let input = input::read(xml, started + if before_start { INPUT_BEFORE_START } else { INPUT });
     let note = call.note(&input);
-    if note.operation == Operation::Prepare && note.sub_operation == "begin" {
+    if before_start {
         let wanted = domain_xml::wanted_sockets(&input.bytes, &runtime.join("guests"));
         let _ = placeholder::ensure(&wanted, runtime);
     }

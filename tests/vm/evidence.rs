@@ -15,8 +15,8 @@ fn a_process_that_libvirt_lost_sight_of_is_stopped_before_its_domain_is_called_o
     let asker = asker(&lab, "stray1")?;
     let target = Guest::named("stray2").in_cluster("web").cheap().define(&lab)?;
     let seen = asker.run("fence_vmchannel -o status -n stray2")?;
-    let mut stray = Command::new("sh")
-        .args(["-c", "sleep 1000; :", "qemu", "-uuid", target.uuid()])
+    let mut stray = Command::new("qemu-system-x86_64")
+        .args(["-machine", "none", "-display", "none", "-S", "-uuid", target.uuid()])
         .stdin(Stdio::null())
         .spawn()
         .unwrap();

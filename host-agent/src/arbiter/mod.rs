@@ -54,6 +54,8 @@ pub enum Decision {
 struct Open {
     number: OrderNumber,
     power: Power,
+    /// Its target is proven off and is being started: who asks now asks about the new run.
+    starting: bool,
 }
 
 #[derive(Debug)]
@@ -104,7 +106,7 @@ impl Arbiter {
             return Decision::Refuse(Reason::Condemned, "this guest is being fenced");
         }
         let decision = match self.open.get(&application.target) {
-            Some(open) if open.power == application.power => Decision::Join(open.number),
+            Some(open) if open.power == application.power && !open.starting => Decision::Join(open.number),
             Some(_) => return Decision::Refuse(Reason::Busy, "another order on this target is open"),
             None => Decision::Begin(self.begin(application)),
         };
@@ -114,7 +116,7 @@ impl Arbiter {
 
     fn begin(&mut self, application: &Application) -> OrderNumber {
         self.accepted += 1;
-        let open = Open { number: self.accepted, power: application.power };
+        let open = Open { number: self.accepted, power: application.power, starting: false };
         self.open.insert(application.target, open);
         self.accepted
     }
@@ -133,6 +135,28 @@ impl Arbiter {
             power: application.power,
             answer: Answer::Awaited(*number),
         });
+    }
+
+    /// An order's target is proven off and is being started.
+    pub fn starting(&mut self, target: Uuid) {
+        if let Some(open) = self.open.get_mut(&target) {
+            open.starting = true;
+        }
+    }
+
+    /// Everybody who still waits for this order, or no longer does, has this verdict.
+    pub fn settle(&mut self, number: OrderNumber, verdict: &Verdict, now: Duration) {
+        for entry in self.guests.values_mut().flatten() {
+            if matches!(entry.answer, Answer::Awaited(awaited) if awaited == number) {
+                entry.answer = Answer::Given(Box::new(verdict.clone()), now);
+            }
+        }
+    }
+
+    /// Forgets domains that are no more.
+    pub fn retain(&mut self, is_known: impl Fn(Uuid) -> bool) {
+        self.guests.retain(|guest, _| is_known(*guest));
+        self.condemned.retain(|guest, _| is_known(*guest));
     }
 
     /// An order ended. `stopped` is the target's instance if it was stopped or sent SIGKILL, seen dead or not.

@@ -163,3 +163,49 @@ fn the_same_sequence_gives_the_same_decisions() {
 
     assert_eq!(decide(), decide());
 }
+
+#[test]
+fn who_went_away_finds_the_verdict_of_its_order_when_it_asks_again() {
+    let mut arbiter = Arbiter::default();
+    let application = application(1, 1, Power::Off, 2);
+    arbiter.accept(&application, NOW);
+    let verdict = Verdict::new(Ruling::Done);
+
+    arbiter.settle(1, &verdict, NOW);
+    arbiter.finish(uuid(2), Some(instance(2)));
+
+    assert_eq!(arbiter.accept(&application, NOW), Decision::Repeat(Box::new(verdict)));
+}
+
+#[test]
+fn a_guest_whose_connection_breaks_with_each_order_is_not_locked_out() {
+    let mut arbiter = Arbiter::default();
+    for n in 1..=20 {
+        let decision = arbiter.accept(&application(1, n, Power::Off, 2), NOW);
+        let Decision::Begin(number) = decision else { panic!("{decision:?}") };
+        arbiter.settle(number, &Verdict::new(Ruling::Done), NOW);
+        arbiter.finish(uuid(2), None);
+    }
+}
+
+#[test]
+fn a_reboot_whose_target_is_being_started_is_not_joined() {
+    let mut arbiter = Arbiter::default();
+    arbiter.accept(&application(1, 1, Power::Reboot, 3), NOW);
+    arbiter.starting(uuid(3));
+
+    let late = arbiter.accept(&application(2, 2, Power::Reboot, 3), NOW);
+
+    assert!(matches!(late, Decision::Refuse(Reason::Busy, _)));
+}
+
+#[test]
+fn what_is_remembered_of_a_domain_goes_with_it() {
+    let mut arbiter = Arbiter::default();
+    arbiter.accept(&application(1, 1, Power::Off, 2), NOW);
+    arbiter.finish(uuid(2), Some(instance(2)));
+
+    arbiter.retain(|_| false);
+
+    assert!(arbiter.guests.is_empty() && arbiter.condemned.is_empty());
+}

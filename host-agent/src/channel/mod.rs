@@ -74,11 +74,12 @@ impl Channel {
         }
     }
 
-    /// The next frame; writes what waits meanwhile. Cancel safe.
-    pub async fn hear(&mut self) -> Result<Frame, Ended> {
+    /// The next frame; writes what waits meanwhile, and returns `None` when all of that is written and there is room for
+    /// more. Cancel safe.
+    pub async fn hear(&mut self) -> Result<Option<Frame>, Ended> {
         loop {
             if let Some(frame) = self.next_frame() {
-                return Ok(frame);
+                return Ok(Some(frame));
             }
             let may_read = self.requests.ready_at().max(self.reads.ready_at());
             let stuck = self.stuck_since.map(|since| since + WRITE_PATIENCE);
@@ -91,6 +92,9 @@ impl Channel {
                 ready = self.stream.writable(), if !self.outbox.is_empty() => {
                     ready?;
                     self.flush()?;
+                    if self.has_room() {
+                        return Ok(None);
+                    }
                 }
                 () = sleep_until(stuck.unwrap_or(may_read)), if stuck.is_some() => return Err(Ended::NotReading),
             }

@@ -29,7 +29,7 @@ const RETRY: Duration = Duration::from_millis(500);
 /// How soon a socket of QEMU's is tried again while its VM starts.
 const RETRY_BIND: Duration = Duration::from_millis(100);
 /// Connections that are looked at in a second, and at once.
-const CONNECTIONS: (u32, u32) = (20, 40);
+const CONNECTIONS: (u32, u32) = (200, 400);
 
 struct Tended {
     uuid: Uuid,
@@ -57,7 +57,8 @@ impl Tended {
     fn served(&self, guest: &Guest) {
         self.place.set(Served::Served);
         if let Some(left_out) = self.quota.take() {
-            tracing::info!(domain = %guest.name(), pid = guest.instance().id.pid, left_out, "served");
+            let left_out = Some(left_out).filter(|count| *count > 0);
+            tracing::info!(target: "channel", domain = %guest.name(), pid = guest.instance().id.pid, left_out, "served");
         }
     }
 

@@ -25,7 +25,7 @@ async fn several_frames_of_one_write_are_heard_one_after_the_other() {
     guest.write_all(&[line(), line(), line()].concat()).await.unwrap();
 
     for _ in 0..3 {
-        assert!(matches!(channel.hear().await, Ok(Frame::Noise(_))));
+        assert!(matches!(channel.hear().await, Ok(Some(Frame::Noise(_)))));
     }
 }
 
@@ -45,7 +45,7 @@ async fn more_requests_than_allowed_are_heard_later_and_none_is_lost() {
 
     guest.write_all(&line().repeat(60)).await.unwrap();
     for _ in 0..60 {
-        assert!(matches!(channel.hear().await, Ok(Frame::Noise(_))));
+        assert!(matches!(channel.hear().await, Ok(Some(Frame::Noise(_)))));
     }
 
     // 40 at once, the other 20 at 20 a second.
@@ -77,6 +77,6 @@ async fn what_a_slow_guest_did_not_read_at_once_comes_when_it_reads() {
     };
     let (ended, ()) = tokio::join!(channel.hear(), read);
 
-    assert!(matches!(ended, Err(Ended::Closed)));
+    assert!(matches!(ended, Ok(None)), "what waits elsewhere can be sent now");
     assert!(channel.has_room());
 }

@@ -20,6 +20,8 @@ use crate::rules::Problems;
 
 /// How long an operator's command may take to ask and to read.
 const PATIENCE: Duration = Duration::from_secs(5);
+/// How long a domain's state may take.
+const LOOK_PATIENCE: Duration = Duration::from_secs(1);
 /// Bytes of a question.
 const QUESTION_BYTES: u64 = 16 * 1024;
 
@@ -68,10 +70,10 @@ async fn guests(agent: &Agent, problems: &Problems) -> Answer {
 }
 
 async fn guest(agent: &Agent, domain: &Domain) -> GuestReport {
-    let state = match look(&*agent.hypervisor, domain).await {
-        Ok(PowerState::On) => "on",
-        Ok(PowerState::Off) => "off",
-        Err(_) => "unknown",
+    let state = match timeout(LOOK_PATIENCE, look(&*agent.hypervisor, domain)).await {
+        Ok(Ok(PowerState::On)) => "on",
+        Ok(Ok(PowerState::Off)) => "off",
+        Ok(Err(_)) | Err(_) => "unknown",
     };
     let channel = |spec: &ChannelSpec| ChannelReport {
         port: match spec.port {

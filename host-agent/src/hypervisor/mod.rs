@@ -7,10 +7,12 @@
 pub mod libvirt;
 pub mod simulated;
 
+use std::time::Duration;
+
 use async_trait::async_trait;
 use uuid::Uuid;
 
-use crate::domain::{Domain, Sighting, Standing};
+use crate::domain::{Domain, Job, Sighting, Standing};
 use crate::policy::Permit;
 
 /// Why a hypervisor call brought nothing.
@@ -65,13 +67,15 @@ pub trait Hypervisor: Send + Sync {
     async fn domain(&self, uuid: Uuid) -> Result<Domain, CallError>;
     /// The domain's process as the host's files tell it now, without libvirt. Cheap, never blocks on libvirt.
     fn instance_now(&self, domain: &Domain) -> Sighting;
-    /// The domain's process among all processes of the host, whatever libvirt and its files say.
-    fn process_of(&self, uuid: Uuid) -> Sighting;
+    /// The domain's process among all processes of the host, whatever libvirt and its files say. The look is
+    /// begun now, or was at most `age` ago. It is good for stopping it and for knowing that there is none; it is nobody's
+    /// identity.
+    async fn process_of(&self, uuid: Uuid, age: Duration) -> Sighting;
     /// What libvirt says of the domain now.
     async fn standing(&self, uuid: Uuid) -> Result<Standing, CallError>;
-    /// Whether the domain is being migrated away.
-    async fn is_migrating(&self, permit: &Permit) -> Result<bool, CallError>;
-    /// Aborts the domain's job (a migration).
+    /// Whether the domain is migrating.
+    async fn job(&self, permit: &Permit) -> Result<Job, CallError>;
+    /// Aborts the domain's migration; returns when it is over, whichever way.
     async fn abort_job(&self, permit: &Permit) -> Result<(), CallError>;
     /// How to start the domain again after it was stopped.
     async fn recipe(&self, permit: &Permit) -> Result<Recipe, CallError>;

@@ -21,7 +21,9 @@ use tokio::time::sleep;
 use uuid::Uuid;
 
 use super::{CallError, Change, Hypervisor, Recipe};
-use crate::domain::{ChannelSpec, Domain, Instance, InstanceId, Mode, Port, Process, Sighting, Standing};
+use crate::domain::{
+    ChannelSpec, Domain, Instance, InstanceId, Job, Mode, Port, Process, Sighting, Standing,
+};
 use crate::policy::Permit;
 
 /// Why a simulation cannot run.
@@ -220,10 +222,11 @@ impl Hypervisor for Simulated {
     }
 
     fn instance_now(&self, domain: &Domain) -> Sighting {
-        self.process_of(domain.uuid)
+        let seen = self.lock().get(&domain.uuid).and_then(|machine| self.seen(machine).instance);
+        seen.map_or(Sighting::Absent, Sighting::Runs)
     }
 
-    fn process_of(&self, uuid: Uuid) -> Sighting {
+    async fn process_of(&self, uuid: Uuid, _age: Duration) -> Sighting {
         let seen = self.lock().get(&uuid).and_then(|machine| self.seen(machine).instance);
         seen.map_or(Sighting::Absent, Sighting::Runs)
     }
@@ -232,8 +235,8 @@ impl Hypervisor for Simulated {
         self.domain(uuid).await.map(|domain| domain.standing)
     }
 
-    async fn is_migrating(&self, _permit: &Permit) -> Result<bool, CallError> {
-        Ok(false)
+    async fn job(&self, _permit: &Permit) -> Result<Job, CallError> {
+        Ok(Job::None)
     }
 
     async fn abort_job(&self, _permit: &Permit) -> Result<(), CallError> {

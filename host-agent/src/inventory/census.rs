@@ -149,9 +149,7 @@ impl Census {
                 self.inventory.put(domain);
             }
             Err(CallError::NoDomain) if self.is_announced(uuid) => return,
-            Err(CallError::NoDomain) => {
-                self.inventory.remove(uuid);
-            }
+            Err(CallError::NoDomain) => self.inventory.forget(uuid),
             Err(error) => {
                 tracing::debug!(%uuid, %error, "a domain could not be looked at");
                 self.next = self.next.min(Instant::now() + RETRY);
@@ -179,7 +177,7 @@ impl Census {
         let known: Vec<Uuid> = self.inventory.iter().map(|domain| domain.uuid).collect();
         for uuid in known {
             if !listed.contains(&uuid) && !newer.contains(&uuid) && !self.is_announced(uuid) {
-                self.inventory.remove(uuid);
+                self.inventory.forget(uuid);
             }
         }
         for domain in domains.into_iter().filter(|domain| !newer.contains(&domain.uuid)) {
@@ -187,17 +185,27 @@ impl Census {
             self.inventory.put(domain);
         }
         self.fresh.clear();
+        self.inventory.complete = true;
         self.publish();
     }
 
     /// A domain that is about to start has its channels made before libvirt can be asked about it.
     fn announce(&mut self, domain: Domain) {
         self.announced.insert(domain.uuid, Instant::now() + ANNOUNCED);
-        let known = self.inventory.get(domain.uuid);
-        if known.is_none_or(|known| known.channels != domain.channels) {
-            self.inventory.put(domain);
-            self.publish();
+        let uuid = domain.uuid;
+        match self.inventory.get(uuid).cloned() {
+            // The note may be old: of a known domain it tells only which sockets to have ready.
+            Some(known) => {
+                let mut merged = Domain::clone(&known);
+                merged
+                    .channels
+                    .extend(domain.channels.into_iter().filter(|channel| !known.channels.contains(channel)));
+                self.inventory.put(merged);
+                self.want(uuid);
+            }
+            None => self.inventory.put(domain),
         }
+        self.publish();
     }
 
     fn is_announced(&self, uuid: Uuid) -> bool {
@@ -208,7 +216,8 @@ impl Census {
         self.announced.retain(|_, until| *until > Instant::now());
         let unchanged = {
             let last = self.published.borrow();
-            last.domains.len() == self.inventory.domains.len()
+            last.complete == self.inventory.complete
+                && last.domains.len() == self.inventory.domains.len()
                 && self.inventory.iter().all(|domain| last.get(domain.uuid).is_some_and(|old| old == domain))
         };
         if !unchanged {

@@ -13,13 +13,15 @@ use std::sync::Arc;
 use fence_vmchannel_protocol::{Name, Target};
 use uuid::Uuid;
 
-use crate::domain::Domain;
+use crate::domain::{Domain, Standing};
 pub use census::{Census, Hint};
-pub use state::{Seen, glance, look, settled};
+pub use state::{glance, look, settled};
 
 /// The domains of this host at one moment.
 #[derive(Debug, Clone, Default)]
 pub struct Inventory {
+    /// Whether libvirt listed all its domains at least once.
+    complete: bool,
     domains: HashMap<Uuid, Arc<Domain>>,
     names: HashMap<Name, Uuid>,
 }
@@ -40,20 +42,37 @@ impl Inventory {
         }
     }
 
+    /// Whether every domain of this host is in it.
+    #[must_use]
+    pub fn is_complete(&self) -> bool {
+        self.complete
+    }
+
     /// All domains, in no order.
     pub fn iter(&self) -> impl Iterator<Item = &Arc<Domain>> {
         self.domains.values()
     }
 
-    /// Takes what was seen of one domain. A held instance is kept while it is the same process.
+    /// Takes what was seen of one domain. A process that lives is never forgotten, whatever libvirt and its files say; and
+    /// a domain that moved away has moved until it runs here again: libvirt forgets that at its restart.
     fn put(&mut self, mut domain: Domain) {
-        if let Some(old) = self.remove(domain.uuid)
-            && old.instance == domain.instance
-        {
-            domain.instance.clone_from(&old.instance);
+        if let Some(old) = self.remove(domain.uuid) {
+            if old.instance == domain.instance || old.is_alive() {
+                domain.instance.clone_from(&old.instance);
+            }
+            if old.standing == Standing::Moved && domain.standing == Standing::ShutOff && !domain.is_alive() {
+                domain.standing = Standing::Moved;
+            }
         }
         self.names.insert(domain.name.clone(), domain.uuid);
         self.domains.insert(domain.uuid, Arc::new(domain));
+    }
+
+    /// Forgets a domain that libvirt no longer knows, unless its process lives.
+    fn forget(&mut self, uuid: Uuid) {
+        if self.get(uuid).is_some_and(|domain| !domain.is_alive()) {
+            self.remove(uuid);
+        }
     }
 
     fn remove(&mut self, uuid: Uuid) -> Option<Arc<Domain>> {

@@ -2,8 +2,8 @@
 //!
 //! In:  what is known of a domain, its process now. Out: on, off, or the reason why nothing can be said.
 //!
-//! Invariant: `off` needs libvirt's word over a connection that stands *and* that no process of it is there now. Anything
-//! less is not off.
+//! Invariant: `off` needs libvirt's word over a connection that stands *and* that no process of it is there now, neither by
+//! libvirt's pid file nor among all processes of the host. Anything less is not off.
 
 use std::time::Duration;
 
@@ -13,71 +13,56 @@ use tokio::time::{Instant, sleep};
 use crate::domain::{Domain, Sighting, Standing};
 use crate::hypervisor::{CallError, Hypervisor};
 
-/// What a look brought.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Seen {
-    /// It runs or does not.
-    State(PowerState),
-    /// It cannot be said.
-    Nothing(Reason),
-    /// Its process is gone, but libvirt's last word was that it runs: ask again.
-    Ask,
-}
-
-/// What can be said without waiting for anybody.
+/// What can be said without waiting for anybody; `None` where the host must be looked at first.
 #[must_use]
-pub fn glance(hypervisor: &dyn Hypervisor, domain: &Domain) -> Seen {
+pub fn glance(hypervisor: &dyn Hypervisor, domain: &Domain) -> Option<Result<PowerState, Reason>> {
     if domain.is_alive() {
-        return Seen::State(PowerState::On);
+        return Some(Ok(PowerState::On));
     }
     match hypervisor.instance_now(domain) {
-        Sighting::Runs(_) => return Seen::State(PowerState::On),
-        Sighting::Unsure => return Seen::Nothing(Reason::UnknownState),
-        Sighting::Absent => {}
-    }
-    if !hypervisor.is_connected() {
-        return Seen::Nothing(Reason::UnknownState);
-    }
-    judge(domain.standing, hypervisor.is_simulated())
-}
-
-/// What libvirt's word means for a domain without a process. A simulated one has no process to look for.
-fn judge(standing: Standing, simulated: bool) -> Seen {
-    match standing {
-        Standing::ShutOff => Seen::State(PowerState::Off),
-        Standing::Moved => Seen::Nothing(Reason::Moved),
-        Standing::Active | Standing::Leaving | Standing::Crashed if simulated => Seen::State(PowerState::On),
-        Standing::Active | Standing::Leaving | Standing::Crashed => Seen::Ask,
-        Standing::Unclear => Seen::Nothing(Reason::UnknownState),
+        Sighting::Runs(_) => Some(Ok(PowerState::On)),
+        Sighting::Unsure => Some(Err(Reason::UnknownState)),
+        Sighting::Absent if !hypervisor.is_connected() => Some(Err(Reason::UnknownState)),
+        Sighting::Absent if domain.standing == Standing::Moved => Some(Err(Reason::Moved)),
+        Sighting::Absent => None,
     }
 }
 
-/// What can be said, asking libvirt where a glance is not enough. Bounded by the hypervisor's own deadline.
+/// What can be said after looking for a process among all of the host's, and asking libvirt where its last word does not
+/// fit. Bounded by the hypervisor's own deadlines.
 pub async fn look(hypervisor: &dyn Hypervisor, domain: &Domain) -> Result<PowerState, Reason> {
-    match glance(hypervisor, domain) {
-        Seen::State(state) => return Ok(state),
-        Seen::Nothing(reason) => return Err(reason),
-        Seen::Ask => {}
+    if let Some(seen) = glance(hypervisor, domain) {
+        return seen;
     }
-    let standing = settled(hypervisor, domain).await.map_err(|_| Reason::UnknownState)?;
-    match hypervisor.instance_now(domain) {
-        Sighting::Runs(_) => return Ok(PowerState::On),
-        Sighting::Unsure => return Err(Reason::UnknownState),
-        Sighting::Absent => {}
+    let standing = match domain.standing {
+        Standing::ShutOff => Standing::ShutOff,
+        Standing::Active | Standing::Leaving | Standing::Crashed | Standing::Moved | Standing::Unclear => {
+            settled(hypervisor, domain).await.map_err(|_| Reason::UnknownState)?
+        }
+    };
+    if let Some(seen) = glance(hypervisor, domain) {
+        return seen;
     }
-    match judge(standing, hypervisor.is_simulated()) {
-        Seen::State(state) => Ok(state),
-        Seen::Nothing(reason) => Err(reason),
-        Seen::Ask => Err(Reason::UnknownState),
+    let process = hypervisor.process_of(domain.uuid, RECENTLY).await;
+    match (standing, process) {
+        (_, Sighting::Runs(_)) => Ok(PowerState::On),
+        (Standing::ShutOff, Sighting::Absent) => Ok(PowerState::Off),
+        (Standing::Moved, Sighting::Absent) => Err(Reason::Moved),
+        // A driver without processes: all there is is its word.
+        (Standing::Active, Sighting::Absent) if hypervisor.is_simulated() => Ok(PowerState::On),
+        _ => Err(Reason::UnknownState),
     }
 }
 
+/// How old a look at all processes may be for an answer that changes nothing.
+const RECENTLY: Duration = Duration::from_millis(100);
 /// How long libvirt may take to notice that a process is gone; its own clean-up takes about 0.3 s.
 const SETTLE: Duration = Duration::from_secs(3);
 /// How soon it is asked again meanwhile.
 const ASK_AGAIN: Duration = Duration::from_millis(25);
 
-/// libvirt's fresh word on a domain without a process, once it has noticed that.
+/// libvirt's fresh word on a domain without a process, once it has noticed that. A domain that is known to have moved has
+/// moved, although libvirt forgets it at its restart.
 pub async fn settled(hypervisor: &dyn Hypervisor, domain: &Domain) -> Result<Standing, CallError> {
     let until = Instant::now() + SETTLE;
     loop {
@@ -85,7 +70,8 @@ pub async fn settled(hypervisor: &dyn Hypervisor, domain: &Domain) -> Result<Sta
         let runs = matches!(standing, Standing::Active | Standing::Leaving);
         let noticed = !runs || hypervisor.instance_now(domain) != Sighting::Absent;
         if noticed || hypervisor.is_simulated() || Instant::now() > until {
-            return Ok(standing);
+            let moved = domain.standing == Standing::Moved && standing == Standing::ShutOff;
+            return Ok(if moved { Standing::Moved } else { standing });
         }
         sleep(ASK_AGAIN).await;
     }

@@ -8,7 +8,7 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
 
 use super::*;
-use crate::domain::{Sighting, Standing};
+use crate::domain::{Job, Sighting, Standing};
 use crate::hypervisor::{CallError, Change, Hypervisor, Recipe};
 use crate::policy::Permit;
 
@@ -142,7 +142,7 @@ impl Hypervisor for Script {
         Sighting::Absent
     }
 
-    fn process_of(&self, _uuid: Uuid) -> Sighting {
+    async fn process_of(&self, _uuid: Uuid, _age: Duration) -> Sighting {
         Sighting::Absent
     }
 
@@ -150,8 +150,8 @@ impl Hypervisor for Script {
         self.domain(uuid).await.map(|domain| domain.standing)
     }
 
-    async fn is_migrating(&self, _permit: &Permit) -> Result<bool, CallError> {
-        Ok(false)
+    async fn job(&self, _permit: &Permit) -> Result<Job, CallError> {
+        Ok(Job::None)
     }
 
     async fn abort_job(&self, _permit: &Permit) -> Result<(), CallError> {

@@ -35,7 +35,11 @@ pub enum Found {
     /// A process runs, libvirt answers, no migration.
     Running,
     /// A process runs and is being migrated away.
-    Migrating,
+    Leaving,
+    /// A process waits for its domain to arrive from another host, which runs it.
+    Arriving,
+    /// A process is just ending, and libvirt does not call its domain running any more.
+    Ending,
     /// A process runs, and libvirt does not answer or has lost sight of it.
     Unattended,
     /// No process is known; libvirt's word and whether any process has its UUID.
@@ -148,7 +152,8 @@ impl Order {
             (Done(outcome), _) => (Done(outcome), None),
 
             (Looking, Event::Found(found)) => after_look(power, found),
-            (Aborting, JobAborted(Ok(()))) => (Stopping { migrating: true }, Some(Step::Stop)),
+            // It runs on here, or it moved, or it ended.
+            (Aborting, JobAborted(Ok(()))) => (Looking, Some(Step::Look)),
             (Aborting, JobAborted(Err(why))) => failed(Reason::Moved, format!("it is migrating: {why}")),
 
             (Stopping { migrating: false } | Killing { migrating: false, .. }, ProcessGone(proof, false)) => {
@@ -208,10 +213,16 @@ impl Order {
 
 fn after_look(power: Power, found: Found) -> (State, Option<Step>) {
     match (power, found) {
-        (Power::On, Found::Running | Found::Migrating | Found::Unattended) => (Done(Outcome::On), None),
+        (Power::On, Found::Running | Found::Leaving | Found::Arriving | Found::Unattended) => {
+            (Done(Outcome::On), None)
+        }
         (Power::On, Found::NotRunning(Standing::ShutOff, Some(_))) => (Starting(None), Some(Step::Start)),
         (Power::Off | Power::Reboot, Found::Running) => (Stopping { migrating: false }, Some(Step::Stop)),
-        (Power::Off | Power::Reboot, Found::Migrating) => (Aborting, Some(Step::AbortJob)),
+        (Power::Off | Power::Reboot, Found::Leaving) => (Aborting, Some(Step::AbortJob)),
+        (Power::Off | Power::Reboot, Found::Ending) => (Stopping { migrating: true }, Some(Step::Stop)),
+        (Power::Off | Power::Reboot, Found::Arriving) => {
+            failed(Reason::Moved, "it is arriving from another host, which may run it: fence it there".into())
+        }
         (Power::Off | Power::Reboot, Found::Unattended) => {
             (Killing { migrating: false, trouble: None }, Some(Step::Kill))
         }
@@ -223,6 +234,7 @@ fn after_look(power: Power, found: Found) -> (State, Option<Step>) {
             Reason::UnknownState,
             format!("libvirt says {standing:?}, which does not fit its processes"),
         ),
+        (Power::On, Found::Ending) => failed(Reason::Busy, "it is just ending: ask again".into()),
         (_, Found::Nothing(why)) => failed(Reason::UnknownState, why),
     }
 }

@@ -53,6 +53,7 @@ fn all_events() -> Vec<Event> {
         StartFailed(why()),
         DeadlinePassed,
         Confirmed(Err(why())),
+        Event::Found(Found::Nothing(why())),
     ];
     let standings = [
         Standing::Active,
@@ -65,7 +66,15 @@ fn all_events() -> Vec<Event> {
     events.extend(standings.map(|standing| Confirmed(Ok(standing))));
     events.extend(standings.map(|standing| Event::Found(Found::NotRunning(standing, None))));
     events.extend(
-        [Found::Running, Found::Migrating, Found::Unattended, Found::Nothing(why())].map(Event::Found),
+        [
+            Found::Nothing(why()),
+            Found::Running,
+            Found::Leaving,
+            Found::Arriving,
+            Found::Ending,
+            Found::Unattended,
+        ]
+        .map(Event::Found),
     );
     events
 }
@@ -165,11 +174,10 @@ fn a_target_whose_libvirt_is_away_is_killed_at_once() {
 }
 
 #[test]
-fn a_migrating_target_is_off_only_if_libvirt_says_shut_off_afterwards() {
-    let until_gone = || {
-        let aborted = [Event::Found(Found::Migrating), JobAborted(Ok(()))];
-        aborted.into_iter().chain([ProcessGone(process_gone(), false)])
-    };
+fn a_target_that_was_ending_by_itself_is_off_only_if_libvirt_says_shut_off_afterwards() {
+    let aborted = [Event::Found(Found::Leaving), JobAborted(Ok(()))];
+    assert_eq!(after(Power::Off, aborted).1, Some(Step::Look), "it may have moved meanwhile");
+    let until_gone = || [Event::Found(Found::Ending), ProcessGone(process_gone(), false)].into_iter();
     assert_eq!(after(Power::Off, until_gone()).1, Some(Step::Confirm));
 
     let confirmed = |standing| outcome(Power::Off, until_gone().chain([Confirmed(standing)]));
@@ -178,6 +186,14 @@ fn a_migrating_target_is_off_only_if_libvirt_says_shut_off_afterwards() {
     assert!(matches!(confirmed(Ok(Standing::Moved)), Some(Outcome::Failed(Reason::Moved, _))));
     assert!(matches!(confirmed(Ok(Standing::Active)), Some(Outcome::Failed(Reason::UnknownState, _))));
     assert!(matches!(confirmed(Err("gone".into())), Some(Outcome::Failed(Reason::UnknownState, _))));
+}
+
+#[test]
+fn a_target_that_is_arriving_from_another_host_is_left_alone_and_never_off() {
+    for power in [Power::Off, Power::Reboot] {
+        let arriving = outcome(power, [Event::Found(Found::Arriving)]);
+        assert!(matches!(arriving, Some(Outcome::Failed(Reason::Moved, _))));
+    }
 }
 
 #[test]

@@ -8,20 +8,22 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use fence_vmchannel_protocol::{Phase, Power, Reason};
+use fence_vmchannel_protocol::{Phase, Power, Reason, Verdict};
 use futures_util::future::BoxFuture;
 use futures_util::stream::{FuturesUnordered, StreamExt};
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep, sleep_until};
+use uuid::Uuid;
 
 use super::Orders;
 use crate::arbiter::OrderNumber;
-use crate::audit;
-use crate::domain::{Domain, Instance, InstanceId, Sighting, Standing};
+use crate::audit::Ended;
+use crate::domain::{Domain, Instance, InstanceId, Job, Sighting, Standing};
 use crate::hypervisor::{CallError, Hypervisor, Recipe};
 use crate::inventory::settled;
 use crate::order::{Event, Found, Order, Outcome, Proof, Step};
 use crate::policy::Permit;
+use crate::reply;
 
 /// How long a start waits for a libvirt that is away.
 const START_PATIENCE: Duration = Duration::from_secs(10);
@@ -67,6 +69,7 @@ pub(super) async fn carry_out(
 ) {
     let begun = Instant::now();
     let deadline = begun + orders.patience.give_up_after;
+    let open = OpenOrder { orders: orders.clone(), number, target: permit.target() };
     let mut steps: Steps = FuturesUnordered::new();
     steps.push(Box::pin(async move {
         sleep_until(deadline).await;
@@ -75,26 +78,69 @@ pub(super) async fn carry_out(
     let mut carrier = Carrier::new(orders, permit, grace);
     let (mut order, first) = Order::new(carrier.permit.power());
     let mut step = Some(first);
-    let mut acted = false;
+    let (mut acted, mut stopped) = (false, None);
     while order.outcome().is_none() {
         if let Some(step) = step.take() {
-            acted |= matches!(step, Step::Stop | Step::Kill);
             carrier.take(step, &mut steps);
+            acted |= matches!(step, Step::Stop | Step::Kill | Step::Start);
+            if matches!(step, Step::Stop | Step::Kill) {
+                stopped = carrier.instance.as_ref().map(|instance| instance.id);
+            }
         }
         view.send_replace(carrier.view(&order));
         let Some((event, instance)) = steps.next().await else { break };
         carrier.instance = instance.or(carrier.instance);
         (order, step) = order.on(event);
     }
-    let stopped = carrier.instance.as_ref().filter(|_| acted).map(|instance| instance.id);
     let done = carrier.view(&order);
-    audit::ended(&carrier.permit, done.outcome.as_ref(), done.instance.as_ref(), begun.elapsed());
-    // Joining ends before the outcome is told, so that no one joins an order that is over.
-    let mut state = carrier.orders.lock();
-    state.arbiter.finish(carrier.permit.target(), stopped);
-    state.running.remove(&number);
-    drop(state);
+    let told =
+        Ended { permit: &carrier.permit, outcome: done.outcome.as_ref(), instance: done.instance.as_ref() };
+    told.write(number, begun.elapsed(), acted, &open.orders);
+    open.close(stopped, &done);
     view.send_replace(done);
+}
+
+/// An order that is open in the arbiter. If its task ends without closing it, it failed.
+struct OpenOrder {
+    orders: Arc<Orders>,
+    number: OrderNumber,
+    target: Uuid,
+}
+
+impl OpenOrder {
+    /// Nobody joins any more before the outcome is told; who went away finds it when it asks again.
+    fn close(&self, stopped: Option<InstanceId>, view: &View) {
+        let mut state = self.orders.lock();
+        let verdict = Verdict {
+            uuid: Some(self.target),
+            simulated: self.orders.hypervisor.is_simulated(),
+            ..view.verdict().unwrap_or_else(|| Verdict::failed(Reason::UnknownState, "the order was dropped"))
+        };
+        state.arbiter.settle(self.number, &verdict, self.orders.begun.elapsed());
+        state.arbiter.finish(self.target, stopped);
+        state.running.remove(&self.number);
+    }
+}
+
+impl Drop for OpenOrder {
+    fn drop(&mut self) {
+        let is_open = self.orders.lock().running.contains_key(&self.number);
+        if is_open {
+            self.close(None, &View::default());
+        }
+    }
+}
+
+impl View {
+    /// The order's verdict, once it has ended.
+    pub(super) fn verdict(&self) -> Option<Verdict> {
+        let outcome = self.outcome.as_ref()?;
+        let mut verdict = reply::verdict_of(outcome);
+        if let Outcome::Failed(reason, why) = outcome {
+            verdict.detail = Some(failure(*reason, why, self.instance.as_ref()));
+        }
+        Some(verdict)
+    }
 }
 
 impl Carrier {
@@ -137,7 +183,10 @@ impl Carrier {
                     async move { Event::Confirmed(told(orders.hypervisor.standing(permit.target()).await)) },
                 )
             })),
-            Step::Start => steps.push(self.start()),
+            Step::Start => {
+                self.orders.lock().arbiter.starting(self.permit.target());
+                steps.push(self.start());
+            }
         }
     }
 
@@ -170,11 +219,15 @@ impl Carrier {
                     if domain.persistent { Ok(Recipe::Defined) } else { hypervisor.recipe(&permit).await };
                 recipe.send_replace(how.ok());
             }
-            let found = match hypervisor.is_migrating(&permit).await {
-                Ok(false) => Found::Running,
-                Ok(true) => Found::Migrating,
-                // It may go on elsewhere before libvirt here can say so: only libvirt's word would do.
-                Err(_) if domain.standing == Standing::Leaving => Found::Migrating,
+            let found = match hypervisor.job(&permit).await {
+                Ok(Job::None) => Found::Running,
+                Ok(Job::Leaving) => Found::Leaving,
+                Ok(Job::Arriving) => Found::Arriving,
+                Ok(Job::Ended) => Found::Ending,
+                // It may run elsewhere before libvirt here can say so: only libvirt's word would do.
+                Err(error) if matches!(domain.standing, Standing::Leaving | Standing::Moved) => {
+                    Found::Nothing(format!("it was migrating when it was last seen: {error}"))
+                }
                 Err(_) => Found::Unattended,
             };
             (Event::Found(found), Some(instance))
@@ -207,9 +260,11 @@ impl Carrier {
             loop {
                 instance.process.gone().await;
                 if let Some(proof) = Proof::process_gone(&instance) {
-                    let now =
-                        domain.map_or(Sighting::Absent, |domain| orders.hypervisor.instance_now(&domain));
-                    return (Event::ProcessGone(proof, now != Sighting::Absent), None);
+                    let another = match domain {
+                        Some(domain) => runs_again(&*orders.hypervisor, &domain, &instance).await,
+                        None => false,
+                    };
+                    return (Event::ProcessGone(proof, another), None);
                 }
             }
         }))
@@ -244,13 +299,24 @@ impl Carrier {
     }
 }
 
+/// Whether the domain has another process than the one that is gone. One that only a look at all processes had found may
+/// not have been the only one.
+async fn runs_again(hypervisor: &dyn Hypervisor, domain: &Domain, gone: &Instance) -> bool {
+    let ended = Domain { instance: Some(gone.clone()), ..domain.clone() };
+    if hypervisor.instance_now(&ended) != Sighting::Absent {
+        return true;
+    }
+    let was_known = domain.instance.as_ref() == Some(gone);
+    !was_known && hypervisor.process_of(domain.uuid, Duration::ZERO).await != Sighting::Absent
+}
+
 /// libvirt's fresh word, and whether any process of the domain is there that its files do not tell of.
 async fn look_without_process(hypervisor: &dyn Hypervisor, domain: &Domain) -> Brought {
     let standing = match settled(hypervisor, domain).await {
         Ok(standing) => standing,
         Err(error) => return (Event::Found(Found::Nothing(error.to_string())), None),
     };
-    let stray = hypervisor.process_of(domain.uuid);
+    let stray = hypervisor.process_of(domain.uuid, Duration::ZERO).await;
     let proof = Proof::never_ran_here(standing, &stray);
     match stray.instance() {
         Some(instance) => (Event::Found(Found::Unattended), Some(instance)),
@@ -266,7 +332,7 @@ fn told<T>(result: Result<T, CallError>) -> Result<T, String> {
 }
 
 /// The failure of an order in words: why, and what its process is doing.
-pub(super) fn failure(reason: Reason, why: &str, instance: Option<&Instance>) -> String {
+fn failure(reason: Reason, why: &str, instance: Option<&Instance>) -> String {
     match instance.filter(|instance| reason == Reason::CannotKill && !instance.process.is_gone()) {
         Some(instance) => format!("{why}: {}", instance.process.describe()),
         None => why.to_owned(),

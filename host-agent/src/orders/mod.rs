@@ -15,9 +15,10 @@ use fence_vmchannel_protocol::{Reason, Request, Verdict};
 use futures_util::future::BoxFuture;
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
+use uuid::Uuid;
 
 use crate::arbiter::{Application, Arbiter, Decision, OrderNumber};
-use crate::audit;
+use crate::audit::{self, Quota};
 use crate::hypervisor::Hypervisor;
 use crate::inventory::Inventory;
 use crate::policy::Permit;
@@ -57,6 +58,8 @@ pub struct Orders {
 #[derive(Default)]
 struct State {
     arbiter: Arbiter,
+    /// What each guest may still write into the log by orders that change nothing.
+    quotas: HashMap<Uuid, Arc<Quota>>,
     running: HashMap<OrderNumber, watch::Receiver<View>>,
 }
 
@@ -106,6 +109,18 @@ impl Orders {
                 Taken::Ticket(Box::new(ticket))
             }
         }
+    }
+
+    /// Forgets domains that are no more.
+    pub fn retain(&self, now: &Inventory) {
+        let mut state = self.lock();
+        state.arbiter.retain(|uuid| now.get(uuid).is_some());
+        state.quotas.retain(|uuid, _| now.get(*uuid).is_some());
+    }
+
+    /// What this guest may still write into the log.
+    pub(crate) fn quota(&self, guest: Uuid) -> Arc<Quota> {
+        self.lock().quotas.entry(guest).or_default().clone()
     }
 
     /// Whether any order is under way.

@@ -13,7 +13,7 @@ use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
 use uuid::Uuid;
 
-use super::carry::{View, failure};
+use super::carry::View;
 use super::{Orders, Taken};
 use crate::order::Outcome;
 use crate::policy::Permit;
@@ -58,8 +58,8 @@ impl Ticket {
     pub async fn next(&mut self) -> Reply {
         loop {
             let view = self.view.borrow_and_update().clone();
-            if let Some(outcome) = &view.outcome {
-                return self.close(self.verdict(&view, outcome));
+            if let Some(verdict) = view.verdict() {
+                return self.close(verdict);
             }
             let due = self.next_progress.min(self.deadline);
             tokio::select! {
@@ -77,14 +77,6 @@ impl Ticket {
                 }
             }
         }
-    }
-
-    fn verdict(&self, view: &View, outcome: &Outcome) -> Verdict {
-        let mut verdict = reply::verdict_of(outcome);
-        if let Outcome::Failed(reason, why) = outcome {
-            verdict.detail = Some(failure(*reason, why, view.instance.as_ref()));
-        }
-        verdict
     }
 
     /// The order goes on, but this asker's time is over.

@@ -8,22 +8,25 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use fence_vmchannel_protocol::{
-    Body, Hello, Item, Method, PROTOCOL, Power, PowerState, Reason, Reply, Request, RequestError, RequestId,
-    Ruling, Target, Verdict, limits,
+    Body, Hello, Item, Method, PROTOCOL, Power, Reason, Reply, Request, RequestError, RequestId, Ruling,
+    Target, Verdict, limits,
 };
-use tokio::time::{Instant, sleep};
+use futures_util::future::join_all;
+use tokio::time::{Instant, sleep, timeout};
 
 use super::waiting::{Pending, Waiting};
 use crate::agent::Agent;
 use crate::audit::Quota;
 use crate::domain::Domain;
 use crate::identity::Guest;
-use crate::inventory::{Seen, glance, look};
+use crate::inventory::{glance, look};
 use crate::orders::Taken;
 use crate::policy::{Action, Claim, Permit, Refusal};
 use crate::reply;
 use crate::router::{Route, route};
 
+/// How long a list waits for the state of a domain that libvirt is just stopping.
+const LIST_PATIENCE: Duration = Duration::from_millis(500);
 /// How often a guest hears that its bytes are noise.
 const BAD_FRAME_EVERY: Duration = Duration::from_secs(1);
 
@@ -62,7 +65,7 @@ impl<'a> Session<'a> {
 
     pub(super) fn refused(&self, request: &Request, refusal: &Refusal) -> Reply {
         let target = request.ask.target().map(ToString::to_string).unwrap_or_default();
-        self.quota.refused(self.guest, &format!("{} {target}", request.ask.op()), refusal);
+        self.quota.refused(self.guest, request.ask.op(), &target, refusal);
         self.verdict(request.id, reply::verdict_of_refusal(refusal))
     }
 
@@ -102,49 +105,54 @@ impl<'a> Session<'a> {
         self.verdict(id, if able { Verdict::new(Ruling::Done) } else { unable() })
     }
 
-    pub(super) fn list(&self, id: RequestId) -> Vec<Vec<u8>> {
+    pub(super) fn list(&self, id: RequestId) -> Pending {
         let (domains, rules) = (self.agent.domains(), self.agent.rules());
         let source = domains.get(self.guest.uuid());
         let may_see =
             |domain: &Domain| source.is_some_and(|by| rules.decide(by, Action::List, domain).allowed);
-        let visible = domains.iter().filter(|domain| may_see(domain));
-        let mut items: Vec<Item> = visible
-            .map(|domain| Item {
-                name: domain.name.clone(),
-                uuid: domain.uuid,
-                state: match glance(&*self.agent.hypervisor, domain) {
-                    Seen::State(state) => Some(state),
-                    Seen::Nothing(_) | Seen::Ask => None,
-                },
-            })
-            .collect();
-        items.sort_by(|one, other| one.name.cmp(&other.name));
-        Reply::list_lines(id, items).unwrap_or_default()
+        let mut visible: Vec<_> = domains.iter().filter(|domain| may_see(domain)).cloned().collect();
+        visible.sort_by(|one, other| one.name.cmp(&other.name));
+        let hypervisor = self.agent.hypervisor.clone();
+        Pending::List(
+            id,
+            Box::pin(async move {
+                let states =
+                    join_all(visible.iter().map(|domain| timeout(LIST_PATIENCE, look(&*hypervisor, domain))))
+                        .await;
+                let item = |(domain, state): (&Arc<Domain>, _)| Item {
+                    name: domain.name.clone(),
+                    uuid: domain.uuid,
+                    state: Result::ok(state).and_then(Result::ok),
+                };
+                Reply::list_lines(id, visible.iter().zip(states).map(item).collect()).unwrap_or_default()
+            }),
+        )
     }
 
-    pub(super) fn status(&self, id: RequestId, domain: Arc<Domain>, waiting: &mut Waiting) -> Option<Reply> {
-        let verdict = |uuid, state: Result<PowerState, Reason>| Verdict {
-            uuid: Some(uuid),
-            ..reply::verdict_of_state(state)
+    pub(super) fn status(
+        &self,
+        request: &Request,
+        domain: Arc<Domain>,
+        waiting: &mut Waiting,
+    ) -> Option<Reply> {
+        let id = request.id;
+        let (hypervisor, uuid) = (self.agent.hypervisor.clone(), Some(domain.uuid));
+        let simulated = hypervisor.is_simulated();
+        let reply = move |state| {
+            let verdict = Verdict { uuid, simulated, ..reply::verdict_of_state(state) };
+            Reply { id, body: Body::Verdict(verdict) }
         };
-        match glance(&*self.agent.hypervisor, &domain) {
-            Seen::State(state) => Some(self.verdict(id, verdict(domain.uuid, Ok(state)))),
-            Seen::Nothing(reason) => Some(self.verdict(id, verdict(domain.uuid, Err(reason)))),
-            Seen::Ask => {
-                let hypervisor = self.agent.hypervisor.clone();
-                waiting.order(Pending::Reply(
-                    id,
-                    Box::pin(async move {
-                        let state = look(&*hypervisor, &domain).await;
-                        Reply { id, body: Body::Verdict(verdict(domain.uuid, state)) }
-                    }),
-                ))
-            }
+        match glance(&*hypervisor, &domain) {
+            Some(state) => Some(reply(state)),
+            None => waiting.push(
+                request,
+                Pending::Reply(id, Box::pin(async move { reply(look(&*hypervisor, &domain).await) })),
+            ),
         }
     }
 
     /// The order that this permit becomes, after the delay that the client asked for.
-    pub(super) fn order(&self, permit: Permit, request: Request) -> Pending {
+    pub(super) fn order(&self, permit: Permit, request: &Request) -> Pending {
         let id = request.id;
         if *self.agent.stopping.borrow() {
             let stopping = Verdict::failed(Reason::Stopping, "the host's agent is shutting down: ask again");
@@ -157,13 +165,20 @@ impl<'a> Session<'a> {
         }
         let (Route::Here, orders) = (route(&permit), self.agent.orders.clone());
         if request.delay.is_zero() {
-            return Pending::Taken(id, orders.accept(permit, &request));
+            return Pending::Taken(id, orders.accept(permit, request));
         }
+        let (rules, domains) = (self.agent.policy.clone(), self.agent.inventory.clone());
+        let (guest, request, target) = (self.guest.clone(), request.clone(), Target::Uuid(permit.target()));
         Pending::Order(
             id,
             Box::pin(async move {
                 sleep(request.delay).await;
-                orders.accept(permit, &request)
+                // What was allowed before the delay may no longer be.
+                let (rules, domains) = (rules.borrow().clone(), domains.borrow().clone());
+                match rules.permit(&guest, permit.power(), &target, &domains) {
+                    Ok(permit) => orders.accept(permit, &request),
+                    Err(refusal) => Taken::Verdict(reply::verdict_of_refusal(&refusal)),
+                }
             }),
         )
     }

@@ -4,9 +4,9 @@
 //!
 //! Invariant: at most [`MOST`] requests of one guest wait at a time.
 
-use std::collections::HashSet;
+use std::collections::HashMap;
 
-use fence_vmchannel_protocol::{Reply, RequestId, encode_line};
+use fence_vmchannel_protocol::{Ask, Reply, Request, RequestId, encode_line};
 use futures_util::future::BoxFuture;
 use futures_util::stream::{FuturesUnordered, StreamExt};
 
@@ -21,6 +21,8 @@ pub(super) enum Pending {
     Order(RequestId, BoxFuture<'static, Taken>),
     /// One reply.
     Reply(RequestId, BoxFuture<'static, Reply>),
+    /// A list that is being made.
+    List(RequestId, BoxFuture<'static, Vec<Vec<u8>>>),
     /// Lines that wait for room.
     Lines(RequestId, std::vec::IntoIter<Vec<u8>>),
     /// An accepted order.
@@ -33,27 +35,25 @@ type Said = (Vec<u8>, RequestId, Option<Pending>);
 /// All answers of one guest that are still to come.
 #[derive(Default)]
 pub(super) struct Waiting {
-    ids: HashSet<RequestId>,
+    asked: HashMap<RequestId, Ask>,
     pending: FuturesUnordered<BoxFuture<'static, Said>>,
 }
 
 impl Waiting {
-    pub(super) fn has(&self, id: RequestId) -> bool {
-        self.ids.contains(&id)
+    /// What is asked by the request with this id, while its answer is still to come.
+    pub(super) fn asked(&self, id: RequestId) -> Option<&Ask> {
+        self.asked.get(&id)
     }
 
     pub(super) fn is_full(&self) -> bool {
-        self.ids.len() >= MOST
+        self.asked.len() >= MOST
     }
 
-    pub(super) fn order(&mut self, pending: Pending) -> Option<Reply> {
-        self.ids.insert(pending.id());
+    /// Nothing to say yet.
+    pub(super) fn push(&mut self, request: &Request, pending: Pending) -> Option<Reply> {
+        self.asked.insert(request.id, request.ask.clone());
         self.pending.push(Box::pin(pending.next()));
         None
-    }
-
-    pub(super) fn lines(&mut self, id: RequestId, lines: Vec<Vec<u8>>) -> Option<Reply> {
-        self.order(Pending::Lines(id, lines.into_iter()))
     }
 
     /// The next line of any answer; waits for ever while there is none to come. Cancel safe.
@@ -62,7 +62,7 @@ impl Waiting {
         match rest {
             Some(rest) => self.pending.push(Box::pin(rest.next())),
             None => {
-                self.ids.remove(&id);
+                self.asked.remove(&id);
             }
         }
         line
@@ -70,24 +70,21 @@ impl Waiting {
 }
 
 impl Pending {
-    fn id(&self) -> RequestId {
-        match self {
-            Self::Order(id, _) | Self::Reply(id, _) | Self::Lines(id, _) | Self::Taken(id, _) => *id,
-        }
-    }
-
     async fn next(self) -> Said {
         match self {
             Self::Order(id, accepted) => next_of_order(id, accepted.await).await,
             Self::Taken(id, taken) => next_of_order(id, taken).await,
             Self::Reply(id, reply) => (line_of(&reply.await), id, None),
-            Self::Lines(id, mut lines) => {
-                let line = lines.next().unwrap_or_default();
-                let rest = (lines.len() > 0).then_some(Self::Lines(id, lines));
-                (line, id, rest)
-            }
+            Self::List(id, lines) => next_of_list(id, lines.await.into_iter()),
+            Self::Lines(id, lines) => next_of_list(id, lines),
         }
     }
+}
+
+fn next_of_list(id: RequestId, mut lines: std::vec::IntoIter<Vec<u8>>) -> Said {
+    let line = lines.next().unwrap_or_default();
+    let rest = (lines.len() > 0).then_some(Pending::Lines(id, lines));
+    (line, id, rest)
 }
 
 async fn next_of_order(id: RequestId, mut taken: Taken) -> Said {

@@ -112,7 +112,8 @@ impl Agent {
 
     /// Whether this domain's process is there.
     pub(crate) fn runs(&self, name: &str) -> bool {
-        self.host.process_of(uuid_of(name)) != Sighting::Absent
+        let domains = self.running.domains();
+        domains.get(uuid_of(name)).is_some_and(|domain| self.host.instance_now(domain) != Sighting::Absent)
     }
 
     /// The pid of this domain's process.

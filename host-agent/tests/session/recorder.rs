@@ -3,8 +3,10 @@
 use std::path::Path;
 use std::sync::Mutex;
 
+use std::time::Duration;
+
 use async_trait::async_trait;
-use fence_vmchannel_host_agent::domain::{Domain, Sighting, Standing};
+use fence_vmchannel_host_agent::domain::{Domain, Job, Sighting, Standing};
 use fence_vmchannel_host_agent::hypervisor::simulated::{Entry, Simulated};
 use fence_vmchannel_host_agent::hypervisor::{CallError, Change, Hypervisor, Recipe};
 use fence_vmchannel_host_agent::policy::Permit;
@@ -56,16 +58,16 @@ impl Hypervisor for Recorder {
         self.simulated.instance_now(domain)
     }
 
-    fn process_of(&self, uuid: Uuid) -> Sighting {
-        self.simulated.process_of(uuid)
+    async fn process_of(&self, uuid: Uuid, age: Duration) -> Sighting {
+        self.simulated.process_of(uuid, age).await
     }
 
     async fn standing(&self, uuid: Uuid) -> Result<Standing, CallError> {
         self.simulated.standing(uuid).await
     }
 
-    async fn is_migrating(&self, permit: &Permit) -> Result<bool, CallError> {
-        self.simulated.is_migrating(permit).await
+    async fn job(&self, permit: &Permit) -> Result<Job, CallError> {
+        self.simulated.job(permit).await
     }
 
     async fn abort_job(&self, permit: &Permit) -> Result<(), CallError> {

@@ -4,6 +4,8 @@
 //!
 //! Invariant: blocking; runs on the pool's threads only. Nothing here is evidence that a domain is off.
 
+use std::ffi::c_int;
+
 use uuid::Uuid;
 use virt::connect::Connect;
 use virt::domain::Domain as Handle;
@@ -12,6 +14,8 @@ use virt_sys as sys;
 
 use super::ffi;
 use super::link::call_error;
+use super::look::standing_of;
+use crate::domain::{Job, Standing};
 use crate::hypervisor::{CallError, Recipe};
 
 /// What came of one attempt to start a domain.
@@ -70,29 +74,38 @@ pub(super) fn recipe(connect: &Connect, uuid: Uuid) -> Result<Recipe, CallError>
     handle.get_xml_desc(flags).map(Recipe::Transient).map_err(call_error)
 }
 
-/// Whether a migration to another host runs. A domain that does not run has none.
-pub(super) fn is_migrating(connect: &Connect, uuid: Uuid) -> Result<bool, CallError> {
-    match ffi::running_job(&lookup(connect, uuid)?) {
-        Ok(job) => {
-            Ok(job.and_then(|job| u32::try_from(job).ok())
-                == Some(sys::VIR_DOMAIN_JOB_OPERATION_MIGRATION_OUT))
-        }
-        Err(error) if matches!(error.code(), ErrorNumber::OperationInvalid | ErrorNumber::NoSupport) => {
-            Ok(false)
-        }
-        Err(error) => Err(call_error(error)),
+/// Whether the domain migrates, and which way. On the host it comes to it is paused for a migration that is no job of that
+/// host's.
+pub(super) fn job(connect: &Connect, uuid: Uuid) -> Result<Job, CallError> {
+    let handle = lookup(connect, uuid)?;
+    let outwards = c_int::try_from(sys::VIR_DOMAIN_JOB_OPERATION_MIGRATION_OUT).ok();
+    match ffi::running_job(&handle) {
+        Ok(Some(job)) if Some(job) == outwards => return Ok(Job::Leaving),
+        Ok(_) => {}
+        // libvirt tells of an incoming migration, and of a domain that does not run, by an error.
+        Err(error) if is_refusal(&error) => {}
+        Err(error) => return Err(call_error(error)),
+    }
+    Ok(match standing_of(&handle)? {
+        Standing::Leaving => Job::Arriving,
+        Standing::Active | Standing::Crashed => Job::None,
+        Standing::ShutOff | Standing::Moved | Standing::Unclear => Job::Ended,
+    })
+}
+
+/// Aborts the domain's migration, if one runs.
+pub(super) fn abort_job(connect: &Connect, uuid: Uuid) -> Result<(), CallError> {
+    match ffi::abort_job(&lookup(connect, uuid)?) {
+        Err(error) if !is_refusal(&error) => Err(call_error(error)),
+        _ => Ok(()), // there is none any more; whoever asked looks again
     }
 }
 
-/// Aborts the domain's job. No job is no error.
-pub(super) fn abort_job(connect: &Connect, uuid: Uuid) -> Result<(), CallError> {
-    match ffi::abort_job(&lookup(connect, uuid)?) {
-        Ok(()) => Ok(()),
-        Err(error) if matches!(error.code(), ErrorNumber::OperationInvalid | ErrorNumber::NoSupport) => {
-            Ok(())
-        }
-        Err(error) => Err(call_error(error)),
-    }
+fn is_refusal(error: &Error) -> bool {
+    matches!(
+        error.code(),
+        ErrorNumber::OperationInvalid | ErrorNumber::OperationUnsupported | ErrorNumber::NoSupport
+    )
 }
 
 fn lookup(connect: &Connect, uuid: Uuid) -> Result<Handle, CallError> {

@@ -14,8 +14,8 @@ use virt::domain::Domain as Handle;
 use virt_sys as sys;
 
 use super::link::call_error;
-use super::process::{everyone, find, hold, instance_from_pid_file};
-use crate::domain::{Domain, Mode, Sighting, Standing};
+use super::process::instance_from_pid_file;
+use crate::domain::{Domain, Mode, Standing};
 use crate::domain_xml::{self, DomainXml, XmlError};
 use crate::hypervisor::CallError;
 
@@ -42,17 +42,12 @@ impl Look {
         let handles = connect.list_all_domains(0).map_err(call_error)?;
         let transient = transient(connect)?;
         let mut domains = Vec::with_capacity(handles.len());
-        let everyone = everyone();
         for handle in handles {
             let uuid = handle.get_uuid().map_err(call_error)?;
             let persistent = !transient.contains(&uuid);
             match self.read(&handle, persistent) {
                 Ok((standing, Ok(xml))) => {
-                    let strays = |uuid| match &everyone {
-                        Ok(everyone) => everyone.get(&uuid).map_or(Sighting::Absent, |pid| hold(*pid, uuid)),
-                        Err(_) => Sighting::Unsure,
-                    };
-                    domains.push(self.domain(standing, persistent, xml, strays));
+                    domains.push(self.domain(standing, persistent, xml));
                 }
                 Ok((_, Err(error))) => self.tell(uuid, &error.to_string()),
                 Err(CallError::NoDomain) => {}
@@ -67,7 +62,7 @@ impl Look {
         let persistent = handle.is_persistent().map_err(call_error)?;
         let (standing, xml) = self.read(&handle, persistent)?;
         let xml = xml.map_err(|error| CallError::Failed(error.to_string()))?;
-        Ok(self.domain(standing, persistent, xml, find))
+        Ok(self.domain(standing, persistent, xml))
     }
 
     fn read(
@@ -95,20 +90,12 @@ impl Look {
         Ok((standing, xml))
     }
 
-    /// A process that libvirt has lost sight of is the domain's all the same: `strays` finds it.
-    fn domain(
-        &self,
-        standing: Standing,
-        persistent: bool,
-        xml: DomainXml,
-        strays: impl FnOnce(Uuid) -> Sighting,
-    ) -> Domain {
+    fn domain(&self, standing: Standing, persistent: bool, xml: DomainXml) -> Domain {
         let DomainXml { uuid, name, cluster, channels, owner, problems } = xml;
         problems.iter().for_each(|problem| self.tell(uuid, problem));
-        let instance = self.run_dir.as_deref().and_then(|run_dir| {
-            let named = instance_from_pid_file(run_dir, name.as_str(), uuid).instance();
-            named.or_else(|| strays(uuid).instance())
-        });
+        let run_dir = self.run_dir.as_deref();
+        let instance =
+            run_dir.and_then(|run_dir| instance_from_pid_file(run_dir, name.as_str(), uuid).instance());
         Domain { uuid, name, standing, persistent, cluster, channels, owner, instance }
     }
 
@@ -142,7 +129,7 @@ fn is_leaving(reason: i32) -> bool {
     u32::try_from(reason).is_ok_and(|reason| leaving.contains(&reason))
 }
 
-fn standing_of(handle: &Handle) -> Result<Standing, CallError> {
+pub(super) fn standing_of(handle: &Handle) -> Result<Standing, CallError> {
     let (state, reason) = handle.get_state().map_err(call_error)?;
     Ok(match state {
         // The last moments of a migration: the other host may go on with it at any time.

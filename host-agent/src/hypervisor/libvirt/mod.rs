@@ -14,6 +14,7 @@ mod look;
 mod place;
 mod pool;
 pub mod process;
+mod scan;
 
 use std::path::PathBuf;
 use std::sync::{Mutex, OnceLock};
@@ -29,8 +30,9 @@ use self::keeper::Keeper;
 use self::look::Look;
 use self::place::Place;
 use self::pool::{Lane, Pool, Supply};
+use self::scan::Scan;
 use super::{CallError, Change, Hypervisor, Recipe};
-use crate::domain::{Domain, Sighting, Standing};
+use crate::domain::{Domain, Job, Sighting, Standing};
 use crate::policy::Permit;
 
 /// All domains at once may take longer: libvirt holds the list back while any domain is being destroyed.
@@ -74,6 +76,7 @@ pub struct Libvirt {
     look: Look,
     run_dir: Option<PathBuf>,
     call_deadline: Duration,
+    scan: Scan,
 }
 
 impl Libvirt {
@@ -90,6 +93,7 @@ impl Libvirt {
             look: Look::new(guests_dir, place.run_dir.clone()),
             run_dir: place.run_dir,
             call_deadline,
+            scan: Scan::default(),
         })
     }
 
@@ -115,7 +119,7 @@ impl Libvirt {
     /// Whether the domain has a living process, or needs none.
     fn runs(&self, name: &str, uuid: Uuid) -> bool {
         let Some(run_dir) = self.run_dir.clone() else { return true };
-        matches!(process::instance_in_time(&run_dir, name, uuid), Sighting::Runs(_))
+        matches!(process::instance_in_time(&run_dir, name, uuid, None), Sighting::Runs(_))
     }
 }
 
@@ -145,25 +149,31 @@ impl Hypervisor for Libvirt {
 
     fn instance_now(&self, domain: &Domain) -> Sighting {
         let Some(run_dir) = self.run_dir.as_deref() else { return Sighting::Absent };
-        process::instance_in_time(run_dir, domain.name.as_str(), domain.uuid)
+        let ended = domain.instance.as_ref().filter(|known| known.process.is_gone()).map(|known| known.id);
+        process::instance_in_time(run_dir, domain.name.as_str(), domain.uuid, ended)
     }
 
-    fn process_of(&self, uuid: Uuid) -> Sighting {
-        process::find_in_time(uuid)
+    async fn process_of(&self, uuid: Uuid, age: Duration) -> Sighting {
+        self.scan.process_of(uuid, age).await
     }
 
     async fn standing(&self, uuid: Uuid) -> Result<Standing, CallError> {
         self.pool.call(Lane::Look, self.call_deadline, move |connect| look::standing(connect, uuid)).await
     }
 
-    async fn is_migrating(&self, permit: &Permit) -> Result<bool, CallError> {
+    async fn job(&self, permit: &Permit) -> Result<Job, CallError> {
         let uuid = permit.target();
-        self.pool.call(Lane::Look, JOB_DEADLINE, move |connect| act::is_migrating(connect, uuid)).await
+        self.pool.call(Lane::Look, JOB_DEADLINE, move |connect| act::job(connect, uuid)).await
     }
 
     async fn abort_job(&self, permit: &Permit) -> Result<(), CallError> {
         let uuid = permit.target();
-        self.pool.call(Lane::Act, self.call_deadline, move |connect| act::abort_job(connect, uuid)).await
+        self.pool.call(Lane::Act, self.call_deadline, move |connect| act::abort_job(connect, uuid)).await?;
+        // libvirt returns at once; the job ends up to some seconds later.
+        while self.job(permit).await? == Job::Leaving {
+            tokio::time::sleep(START_AGAIN).await;
+        }
+        Ok(())
     }
 
     async fn recipe(&self, permit: &Permit) -> Result<Recipe, CallError> {

@@ -119,71 +119,77 @@ fn named_by_pid_file(run_dir: &Path, name: &str) -> io::Result<Option<Pid>> {
 }
 
 fn held(pid: Pid, uuid: Uuid) -> io::Result<Sighting> {
+    match qemu(pid)? {
+        Some((domain, instance)) if domain == Some(uuid) => Ok(Sighting::Runs(instance)),
+        // Another domain's: names changed hands, and what is known of them is out of date.
+        Some((Some(_), _)) => Ok(Sighting::Unsure),
+        // Ended, or the pid is another program's by now.
+        Some((None, _)) | None => Ok(Sighting::Absent),
+    }
+}
+
+/// A living process, held, and the domain that its command line names.
+fn qemu(pid: Pid) -> io::Result<Option<(Option<Uuid>, Instance)>> {
     let pidfd = match pidfd_open(pid, PidfdFlags::NONBLOCK) {
         Ok(pidfd) => pidfd,
-        Err(Errno::SRCH) => return Ok(Sighting::Absent),
+        Err(Errno::SRCH) => return Ok(None),
         Err(errno) => return Err(errno.into()),
     };
     let pid = pid.as_raw_nonzero().get();
     let process = QemuProcess { pid, pidfd };
     let checked = command_line(pid).and_then(|line| {
         let started = start_time(pid).ok_or(io::ErrorKind::InvalidData)?;
-        Ok((domain_of(&line) == Some(uuid), started))
+        Ok((domain_of(&line), InstanceId { pid, started }))
     });
-    match checked {
-        _ if process.is_gone() => Ok(Sighting::Absent),
-        Ok((false, _)) => Ok(Sighting::Absent), // the pid is another program's by now
-        Ok((true, started)) => {
-            Ok(Sighting::Runs(Instance { id: InstanceId { pid, started }, process: Arc::new(process) }))
-        }
-        Err(error) => Err(error),
+    if process.is_gone() {
+        return Ok(None);
     }
+    let (domain, id) = checked?;
+    Ok(Some((domain, Instance { id, process: Arc::new(process) })))
 }
 
-/// Every process of every domain, by looking at all processes of the host.
-pub fn everyone() -> io::Result<HashMap<Uuid, i32>> {
+/// Every QEMU process of the host by the domain that its command line names. Only command lines of QEMU are read: reading
+/// one waits for its process's memory map, which a stuck process can hold for ever.
+pub fn everyone() -> io::Result<HashMap<Uuid, Instance>> {
     let mut found = HashMap::new();
     for entry in fs::read_dir("/proc")? {
-        let Some(pid) = entry?.file_name().to_str().and_then(|name| name.parse().ok()) else { continue };
-        match command_line(pid) {
-            Ok(line) => found.extend(domain_of(&line).map(|uuid| (uuid, pid))),
-            Err(error) if is_no_process(&error) => {} // ended meanwhile
-            Err(error) => return Err(error),
+        let pid = entry?.file_name().to_str().and_then(|name| name.parse().ok()).and_then(Pid::from_raw);
+        if let Some(pid) = pid.filter(|pid| is_qemu(*pid))
+            && let Some((Some(uuid), instance)) = qemu(pid)?
+        {
+            found.insert(uuid, instance);
         }
     }
     Ok(found)
 }
 
-/// The process of this domain among all processes of the host.
-#[must_use]
-pub fn find(uuid: Uuid) -> Sighting {
-    match everyone().map(|everyone| everyone.get(&uuid).copied()) {
-        Ok(Some(pid)) => hold(pid, uuid),
-        Ok(None) => Sighting::Absent,
-        Err(_) => Sighting::Unsure,
+/// Whether a process's program is QEMU. The program of one whose first thread has exited before the others cannot be told;
+/// its name can.
+fn is_qemu(pid: Pid) -> bool {
+    let pid = pid.as_raw_nonzero();
+    match fs::read_link(format!("/proc/{pid}/exe")) {
+        Ok(program) => program.file_name().is_some_and(|name| name.to_string_lossy().starts_with("qemu")),
+        Err(_) => fs::read(format!("/proc/{pid}/comm")).is_ok_and(|comm| comm.starts_with(b"qemu")),
     }
 }
 
-/// This process, if it runs this domain.
+/// [`instance_from_pid_file`], but never waits long. `ended` is a process of the domain that is known to be gone: while the
+/// file still names it, no other one has been started.
 #[must_use]
-pub fn hold(pid: i32, uuid: Uuid) -> Sighting {
-    Pid::from_raw(pid).map_or(Sighting::Absent, |pid| held(pid, uuid).unwrap_or(Sighting::Unsure))
-}
-
-/// [`instance_from_pid_file`], but never waits long.
-#[must_use]
-pub fn instance_in_time(run_dir: &Path, name: &str, uuid: Uuid) -> Sighting {
-    if let Ok(None) = named_by_pid_file(run_dir, name) {
-        return Sighting::Absent; // most domains that are off; costs no thread
+pub fn instance_in_time(run_dir: &Path, name: &str, uuid: Uuid, ended: Option<InstanceId>) -> Sighting {
+    match named_by_pid_file(run_dir, name) {
+        Ok(None) => return Sighting::Absent, // most domains that are off; costs no thread
+        Ok(Some(pid)) if ended.is_some_and(|ended| is_still(pid, ended)) => return Sighting::Absent,
+        Ok(Some(_)) | Err(_) => {}
     }
     let (run_dir, name) = (run_dir.to_owned(), name.to_owned());
     in_time(move || instance_from_pid_file(&run_dir, &name, uuid)).unwrap_or(Sighting::Unsure)
 }
 
-/// [`find`], but never waits long.
-#[must_use]
-pub fn find_in_time(uuid: Uuid) -> Sighting {
-    in_time(move || find(uuid)).unwrap_or(Sighting::Unsure)
+/// Whether this pid is the ended process's, not that of a new one which got the same number.
+fn is_still(pid: Pid, ended: InstanceId) -> bool {
+    let pid = pid.as_raw_nonzero().get();
+    pid == ended.pid && start_time(pid).is_none_or(|started| started == ended.started)
 }
 
 /// Reading a command line waits for that process's memory map, which a stuck or hostile process can hold for ever. So
@@ -205,13 +211,24 @@ fn in_time<T: Send + 'static>(look: impl FnOnce() -> T + Send + 'static) -> Opti
     receive.recv_timeout(PATIENCE).ok()
 }
 
-fn is_no_process(error: &io::Error) -> bool {
-    error.kind() == io::ErrorKind::NotFound || error.raw_os_error() == Some(Errno::SRCH.raw_os_error())
+/// A process's arguments. The first thread's are empty once it has exited; then another thread's are read.
+fn command_line(pid: i32) -> io::Result<Vec<u8>> {
+    let line = arguments(format!("/proc/{pid}/cmdline"))?;
+    if !line.is_empty() {
+        return Ok(line);
+    }
+    for thread in fs::read_dir(format!("/proc/{pid}/task"))? {
+        let line = arguments(thread?.path().join("cmdline")).unwrap_or_default(); // it may just have exited
+        if !line.is_empty() {
+            return Ok(line);
+        }
+    }
+    Ok(line)
 }
 
-fn command_line(pid: i32) -> io::Result<Vec<u8>> {
+fn arguments(file: impl AsRef<Path>) -> io::Result<Vec<u8>> {
     let mut line = Vec::new();
-    fs::File::open(format!("/proc/{pid}/cmdline"))?.take(MAX_COMMAND_LINE).read_to_end(&mut line)?;
+    fs::File::open(file)?.take(MAX_COMMAND_LINE).read_to_end(&mut line)?;
     Ok(line)
 }
 

@@ -15,13 +15,16 @@ struct Machine {
 impl Machine {
     fn start(seed: u128) -> Self {
         let uuid = Uuid::from_u128(u128::from(std::process::id()) << 64 | seed);
+        let run_dir = tempfile::tempdir().unwrap();
+        let qemu = run_dir.path().join("qemu-system-test");
+        fs::copy("/bin/sh", &qemu).unwrap();
         // The shell ignores its arguments; it reads until its input is closed.
-        let child = Command::new("/bin/sh")
+        let child = Command::new(qemu)
             .args(["-c", "read line", "qemu (x) 1 2", "-name", "guest=web1", "-uuid", &uuid.to_string()])
             .stdin(Stdio::piped())
             .spawn()
             .unwrap();
-        let machine = Self { child, uuid, run_dir: tempfile::tempdir().unwrap() };
+        let machine = Self { child, uuid, run_dir };
         machine.write_pid(machine.pid());
         machine.wait_for_exec();
         machine
@@ -105,13 +108,13 @@ fn a_name_cannot_lead_out_of_the_directory() {
 }
 
 #[test]
-fn any_process_with_the_uuid_counts_even_without_a_pid_file() {
+fn a_qemu_with_the_uuid_is_found_even_without_a_pid_file() {
     let machine = Machine::start(5);
     let uuid = machine.uuid;
 
-    assert!(matches!(find(uuid), Sighting::Runs(_)));
+    assert!(everyone().unwrap().contains_key(&uuid));
     drop(machine);
-    assert_eq!(find(uuid), Sighting::Absent);
+    assert!(!everyone().unwrap().contains_key(&uuid));
 }
 
 #[test]
@@ -139,7 +142,35 @@ fn a_pid_file_that_cannot_be_read_is_not_the_absence_of_a_process() {
     std::fs::write(run_dir.path().join("half.pid"), "").unwrap();
     std::fs::create_dir(run_dir.path().join("dir.pid")).unwrap();
 
-    assert_eq!(instance_in_time(run_dir.path(), "half", Uuid::nil()), Sighting::Unsure);
-    assert_eq!(instance_in_time(run_dir.path(), "dir", Uuid::nil()), Sighting::Unsure);
-    assert_eq!(instance_in_time(run_dir.path(), "none", Uuid::nil()), Sighting::Absent);
+    assert_eq!(instance_in_time(run_dir.path(), "half", Uuid::nil(), None), Sighting::Unsure);
+    assert_eq!(instance_in_time(run_dir.path(), "dir", Uuid::nil(), None), Sighting::Unsure);
+    assert_eq!(instance_in_time(run_dir.path(), "none", Uuid::nil(), None), Sighting::Absent);
+}
+
+#[test]
+fn another_program_with_a_uuid_among_its_arguments_is_no_qemu() {
+    let uuid = Uuid::from_u128(u128::from(std::process::id()) << 64 | 77);
+    let mut other = Command::new("/bin/sh")
+        .args(["-c", "read line", "sh", "-uuid", &uuid.to_string()])
+        .stdin(Stdio::piped())
+        .spawn()
+        .unwrap();
+
+    let found = everyone().unwrap().contains_key(&uuid);
+    other.kill().unwrap();
+    other.wait().unwrap();
+
+    assert!(!found);
+}
+
+#[test]
+fn while_the_pid_file_still_names_the_process_that_ended_no_other_was_started() {
+    let mut machine = Machine::start(5);
+    let ended = machine.instance().unwrap().id;
+    machine.child.kill().unwrap();
+    machine.child.wait().unwrap();
+
+    let now = instance_in_time(machine.run_dir.path(), NAME, machine.uuid, Some(ended));
+
+    assert_eq!(now, Sighting::Absent);
 }

@@ -81,7 +81,7 @@ fn an_unknown_domain_is_an_error_for_every_question_and_order() {
     assert_eq!(act::destroy(&driver.0, nobody), Err(CallError::NoDomain));
     assert_eq!(act::start(&driver.0, nobody, &Recipe::Defined), Err(CallError::NoDomain));
     assert!(act::recipe(&driver.0, nobody) == Err(CallError::NoDomain));
-    assert_eq!(act::is_migrating(&driver.0, nobody), Err(CallError::NoDomain));
+    assert_eq!(act::job(&driver.0, nobody), Err(CallError::NoDomain));
     assert_eq!(act::abort_job(&driver.0, nobody), Err(CallError::NoDomain));
 }
 

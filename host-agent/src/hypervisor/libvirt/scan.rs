@@ -1,0 +1,64 @@
+//! Looks at all processes of the host, for everybody at once.
+//!
+//! In:  a UUID and how old a look may be. Out: its process, that there is none, or that nobody could look.
+//!
+//! Invariant: one look at a time, on a thread that can be left behind; of those there are never more than [`HUNG`].
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{Mutex, Semaphore};
+use tokio::task::spawn_blocking;
+use tokio::time::{Instant, timeout};
+use uuid::Uuid;
+
+use super::process;
+use crate::domain::{Instance, Sighting};
+
+/// How long a look may take.
+const DEADLINE: Duration = Duration::from_secs(1);
+/// How many looks may hang.
+const HUNG: usize = 2;
+
+type Everyone = Arc<HashMap<Uuid, Instance>>;
+
+/// The last look.
+#[derive(Debug)]
+pub(super) struct Scan {
+    last: Mutex<Option<(Instant, Everyone)>>,
+    threads: Arc<Semaphore>,
+}
+
+impl Default for Scan {
+    fn default() -> Self {
+        Self { last: Mutex::default(), threads: Arc::new(Semaphore::new(HUNG)) }
+    }
+}
+
+impl Scan {
+    pub(super) async fn process_of(&self, uuid: Uuid, age: Duration) -> Sighting {
+        let mut last = self.last.lock().await;
+        let fresh = last.take().filter(|(begun, _)| begun.elapsed() < age);
+        *last = match fresh {
+            Some(fresh) => Some(fresh),
+            None => self.look().await,
+        };
+        match last.as_ref().map(|(_, everyone)| everyone.get(&uuid)) {
+            Some(Some(instance)) if !instance.process.is_gone() => Sighting::Runs(instance.clone()),
+            Some(_) => Sighting::Absent,
+            None => Sighting::Unsure,
+        }
+    }
+
+    async fn look(&self) -> Option<(Instant, Everyone)> {
+        let begun = Instant::now();
+        let permit = self.threads.clone().try_acquire_owned().ok()?;
+        let look = spawn_blocking(move || {
+            let _permit = permit; // kept as long as the look hangs
+            process::everyone()
+        });
+        let everyone = timeout(DEADLINE, look).await.ok()?.ok()?.ok()?;
+        Some((begun, Arc::new(everyone)))
+    }
+}
