@@ -20,15 +20,15 @@ fn users(lab: &Lab, program: &str) -> Command {
     command
 }
 
-fn own(path: &std::path::Path, mode: u32) {
-    fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
-    chown(path, Some(USER), Some(USER)).unwrap();
-}
-
 #[test]
+#[expect(clippy::zombie_processes, reason = "a test that fails leaves it to the lab's end")]
 fn an_ordinary_user_runs_agent_and_guests_without_root() -> Result<()> {
     let lab = Lab::start()?;
     let home = lab.path(HOME);
+    let own = |path: &std::path::Path, mode: u32| {
+        fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+        chown(path, Some(USER), Some(USER)).unwrap();
+    };
     fs::create_dir_all(&home).unwrap();
     own(&home, 0o700);
     let agent = home.join("fence-vmchanneld");

@@ -196,8 +196,9 @@ pub fn status(setup: &Setup) -> Result<StatusReport, InstallError> {
     })
 }
 
-/// How long libvirt may take to look for hooks after SIGHUP; where it has other hooks it may not look at all.
-const LOOKS: Duration = Duration::from_secs(3);
+/// How long libvirt may take to look for hooks after SIGHUP, and how often it is told.
+const LOOK: Duration = Duration::from_millis(500);
+const LOOKS: u32 = 10;
 
 /// Puts the hook there or updates it; with `reload`, tells daemons that have not noticed.
 ///
@@ -221,18 +222,30 @@ pub fn install(setup: &Setup, reload: bool, dry_run: bool) -> Result<ChangeRepor
         if change != Change::None {
             copy(&program, setup)?;
         }
-        for daemon in &to_tell {
-            let ear = Ear::at(&setup.hooks_dir.join("qemu.d"));
-            let failed = |source| InstallError::Reload { name: daemon.name.clone(), pid: daemon.pid, source };
-            daemon.reload().map_err(failed)?;
-            // A VM that is started before libvirt looked would not start.
-            let _heard = ear.is_some_and(|ear| ear.hears(LOOKS));
+        for daemon in to_tell {
+            if tell(&daemon, &setup.hooks_dir.join("qemu.d"))? {
+                knowing.push(daemon); // those before have not forgotten by the update
+            }
         }
-        knowing.extend(to_tell); // those before have not forgotten by the update
         noticed::remember(&knowing, &setup.runtime_dir)
             .map_err(|error| failure(&setup.runtime_dir, error))?;
     }
     Ok(ChangeReport { change, dry_run, reloaded, status: status(setup)? })
+}
+
+/// Sends SIGHUP until libvirt looks for hooks; whether it did. It ignores the signal while it is just starting, and a VM that
+/// is started before it looked would not start.
+fn tell(daemon: &Daemon, dir: &Path) -> Result<bool, InstallError> {
+    let ear = Ear::at(dir);
+    for _ in 0..LOOKS {
+        let failed = |source| InstallError::Reload { name: daemon.name.clone(), pid: daemon.pid, source };
+        daemon.reload().map_err(failed)?;
+        match &ear {
+            Some(ear) if !ear.hears(LOOK) => {}
+            Some(_) | None => return Ok(true),
+        }
+    }
+    Ok(false)
 }
 
 /// Takes the hook away.

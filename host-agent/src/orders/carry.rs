@@ -8,7 +8,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use fence_vmchannel_protocol::{Phase, Power, Reason, Verdict};
+use fence_vmchannel_protocol::{Phase, Reason, Verdict};
 use futures_util::future::BoxFuture;
 use futures_util::stream::{FuturesUnordered, StreamExt};
 use tokio::sync::watch;
@@ -16,11 +16,11 @@ use tokio::time::{Instant, sleep, sleep_until};
 use uuid::Uuid;
 
 use super::Orders;
+use super::find::{find, runs_again};
 use crate::arbiter::OrderNumber;
 use crate::audit::Ended;
-use crate::domain::{Domain, Instance, InstanceId, Job, Sighting, Standing};
-use crate::hypervisor::{CallError, Hypervisor, Recipe};
-use crate::inventory::settled;
+use crate::domain::{Domain, Instance, InstanceId, Sighting};
+use crate::hypervisor::{CallError, Recipe};
 use crate::order::{Event, Found, Order, Outcome, Proof, Step};
 use crate::policy::Permit;
 use crate::reply;
@@ -44,7 +44,7 @@ impl Default for View {
 }
 
 /// What a step brought: an event, and the instance that was found.
-type Brought = (Event, Option<Instance>);
+pub(super) type Brought = (Event, Option<Instance>);
 type Steps = FuturesUnordered<BoxFuture<'static, Brought>>;
 
 struct Carrier {
@@ -202,35 +202,10 @@ impl Carrier {
         let (orders, permit, recipe) = (self.orders.clone(), self.permit.clone(), self.recipe.clone());
         let domain = orders.inventory.borrow().get(permit.target()).cloned().or_else(|| self.domain.clone());
         Box::pin(async move {
-            let Some(domain) = domain else {
-                return (Event::Found(Found::Nothing("the domain is no longer known".into())), None);
-            };
-            let hypervisor = &*orders.hypervisor;
-            let known = domain.instance.clone().filter(|instance| !instance.process.is_gone());
-            let sighting = known.map_or_else(|| hypervisor.instance_now(&domain), Sighting::Runs);
-            if sighting == Sighting::Unsure {
-                return (Event::Found(Found::Nothing("its process could not be looked for".into())), None);
+            match domain {
+                Some(domain) => find(&*orders.hypervisor, &permit, &domain, &recipe).await,
+                None => (Event::Found(Found::Nothing("the domain is no longer known".into())), None),
             }
-            let Some(instance) = sighting.instance() else {
-                return look_without_process(hypervisor, &domain).await;
-            };
-            if permit.power() == Power::Reboot && hypervisor.is_connected() {
-                let how =
-                    if domain.persistent { Ok(Recipe::Defined) } else { hypervisor.recipe(&permit).await };
-                recipe.send_replace(how.ok());
-            }
-            let found = match hypervisor.job(&permit).await {
-                Ok(Job::None) => Found::Running,
-                Ok(Job::Leaving) => Found::Leaving,
-                Ok(Job::Arriving) => Found::Arriving,
-                Ok(Job::Ended) => Found::Ending,
-                // It may run elsewhere before libvirt here can say so: only libvirt's word would do.
-                Err(error) if matches!(domain.standing, Standing::Leaving | Standing::Moved) => {
-                    Found::Nothing(format!("it was migrating when it was last seen: {error}"))
-                }
-                Err(_) => Found::Unattended,
-            };
-            (Event::Found(found), Some(instance))
         })
     }
 
@@ -296,31 +271,6 @@ impl Carrier {
             let ended = "libvirt says started, but there is no process".to_owned();
             (if runs { Event::Started } else { Event::StartFailed(ended) }, None)
         })
-    }
-}
-
-/// Whether the domain has another process than the one that is gone. One that only a look at all processes had found may
-/// not have been the only one.
-async fn runs_again(hypervisor: &dyn Hypervisor, domain: &Domain, gone: &Instance) -> bool {
-    let ended = Domain { instance: Some(gone.clone()), ..domain.clone() };
-    if hypervisor.instance_now(&ended) != Sighting::Absent {
-        return true;
-    }
-    let was_known = domain.instance.as_ref() == Some(gone);
-    !was_known && hypervisor.process_of(domain.uuid, Duration::ZERO).await != Sighting::Absent
-}
-
-/// libvirt's fresh word, and whether any process of the domain is there that its files do not tell of.
-async fn look_without_process(hypervisor: &dyn Hypervisor, domain: &Domain) -> Brought {
-    let standing = match settled(hypervisor, domain).await {
-        Ok(standing) => standing,
-        Err(error) => return (Event::Found(Found::Nothing(error.to_string())), None),
-    };
-    let stray = hypervisor.process_of(domain.uuid, Duration::ZERO).await;
-    let proof = Proof::never_ran_here(standing, &stray);
-    match stray.instance() {
-        Some(instance) => (Event::Found(Found::Unattended), Some(instance)),
-        None => (Event::Found(Found::NotRunning(standing, proof)), None),
     }
 }
 

@@ -5,6 +5,7 @@
 //! Invariant: the arbiter decides under one lock, so acceptance is one sequence; an order goes on when its asker is gone.
 
 mod carry;
+mod find;
 mod ticket;
 
 use std::collections::HashMap;

@@ -1,0 +1,100 @@
+//! Finds out how a target runs.
+//!
+//! In:  a permit and the domain as it was last seen. Out: what an order goes by, and the process that it is about.
+//!
+//! Invariant: what cannot be looked for is not absent; without libvirt's word only a process that is known is acted on.
+
+use std::time::Duration;
+
+use fence_vmchannel_protocol::Power;
+use tokio::sync::watch;
+use tokio::time::{Instant, sleep};
+
+use super::carry::Brought;
+use crate::domain::{Domain, Instance, Job, Sighting, Standing};
+use crate::hypervisor::{CallError, Hypervisor, Recipe};
+use crate::inventory::settled;
+use crate::order::{Event, Found, Proof};
+use crate::policy::Permit;
+
+/// How the target runs now; for a reboot also how to start it again.
+pub(super) async fn find(
+    hypervisor: &dyn Hypervisor,
+    permit: &Permit,
+    domain: &Domain,
+    recipe: &watch::Sender<Option<Recipe>>,
+) -> Brought {
+    let known = domain.instance.clone().filter(|instance| !instance.process.is_gone());
+    let sighting = known.map_or_else(|| hypervisor.instance_now(domain), Sighting::Runs);
+    if sighting == Sighting::Unsure {
+        return (Event::Found(Found::Nothing("its process could not be looked for".into())), None);
+    }
+    let Some(instance) = sighting.instance() else {
+        return look_without_process(hypervisor, domain).await;
+    };
+    if permit.power() == Power::Reboot && hypervisor.is_connected() {
+        let how = if domain.persistent { Ok(Recipe::Defined) } else { hypervisor.recipe(permit).await };
+        recipe.send_replace(how.ok());
+    }
+    let found = match ask_for_job(hypervisor, permit).await {
+        // It may run elsewhere before libvirt here can say so: only libvirt's word would do.
+        Found::Unattended if matches!(domain.standing, Standing::Leaving | Standing::Moved) => {
+            Found::Nothing("it was migrating when it was last seen, and libvirt does not answer".into())
+        }
+        found @ (Found::Running
+        | Found::Leaving
+        | Found::Arriving
+        | Found::Ending
+        | Found::Unattended
+        | Found::NotRunning(..)
+        | Found::Nothing(_)) => found,
+    };
+    (Event::Found(found), Some(instance))
+}
+
+/// How a domain with a process runs, by libvirt's word. A libvirt that is there but does not take the question now is asked
+/// again: a target is killed without its word only if there is none to be had.
+async fn ask_for_job(hypervisor: &dyn Hypervisor, permit: &Permit) -> Found {
+    let until = Instant::now() + JOB_PATIENCE;
+    loop {
+        match hypervisor.job(permit).await {
+            Ok(Job::None) => return Found::Running,
+            Ok(Job::Leaving) => return Found::Leaving,
+            Ok(Job::Arriving) => return Found::Arriving,
+            Ok(Job::Ended) | Err(CallError::NoDomain) => return Found::Ending,
+            Err(CallError::Unreachable(_) | CallError::Deadline(_)) => return Found::Unattended,
+            Err(CallError::Failed(_)) if !hypervisor.is_connected() => return Found::Unattended,
+            Err(CallError::Failed(why)) if Instant::now() > until => return Found::Nothing(why),
+            Err(CallError::Failed(_)) => sleep(RETRY_JOB).await,
+        }
+    }
+}
+
+/// How long, and how often, a libvirt that is there is asked what its domain does.
+const JOB_PATIENCE: Duration = Duration::from_secs(3);
+const RETRY_JOB: Duration = Duration::from_millis(50);
+
+/// libvirt's fresh word, and whether any process of the domain is there that its files do not tell of.
+async fn look_without_process(hypervisor: &dyn Hypervisor, domain: &Domain) -> Brought {
+    let standing = match settled(hypervisor, domain).await {
+        Ok(standing) => standing,
+        Err(error) => return (Event::Found(Found::Nothing(error.to_string())), None),
+    };
+    let stray = hypervisor.process_of(domain.uuid, Duration::ZERO).await;
+    let proof = Proof::never_ran_here(standing, &stray);
+    match stray.instance() {
+        Some(instance) => (Event::Found(Found::Unattended), Some(instance)),
+        None => (Event::Found(Found::NotRunning(standing, proof)), None),
+    }
+}
+
+/// Whether the domain has another process than the one that is gone. One that only a look at all processes had found may
+/// not have been the only one.
+pub(super) async fn runs_again(hypervisor: &dyn Hypervisor, domain: &Domain, gone: &Instance) -> bool {
+    let ended = Domain { instance: Some(gone.clone()), ..domain.clone() };
+    if hypervisor.instance_now(&ended) != Sighting::Absent {
+        return true;
+    }
+    let was_known = domain.instance.as_ref() == Some(gone);
+    !was_known && hypervisor.process_of(domain.uuid, Duration::ZERO).await != Sighting::Absent
+}
