@@ -7,13 +7,14 @@
 
 use std::fs;
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::panic::AssertUnwindSafe;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::FutureExt;
+use nix::fcntl::{Flock, FlockArg};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, watch};
@@ -65,6 +66,11 @@ pub enum DaemonError {
     /// The simulation's file.
     #[error(transparent)]
     Simulation(#[from] SimulationError),
+    /// Another agent serves the same directory.
+    #[error(
+        "another fence-vmchanneld runs already with {0}: two of them would decide apart from each other; stop that one first"
+    )]
+    AlreadyRunning(String),
     /// A core task ended.
     #[error("{0} ended, which it never should; see the log")]
     Core(String),
@@ -94,6 +100,7 @@ impl Daemon {
         raise_descriptor_limit();
         make_dir(&config.runtime_dir, 0o711)?;
         make_dir(&config.guests_dir(), 0o711)?;
+        let _only = only_one(&config.runtime_dir)?;
         let mut daemon = Self::start(config, simulate)?;
         let signals = Signals {
             stop: signal(SignalKind::terminate())?,
@@ -247,6 +254,14 @@ fn make_dir(dir: &Path, mode: u32) -> Result<(), DaemonError> {
         fs::set_permissions(dir, fs::Permissions::from_mode(mode))
     };
     make().map_err(|error| DaemonError::Directory(dir.display().to_string(), error))
+}
+
+/// Held as long as this agent runs, and let go by the kernel however it ends.
+fn only_one(runtime_dir: &Path) -> Result<Flock<fs::File>, DaemonError> {
+    let path = runtime_dir.join("agent.lock");
+    let file = fs::OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(&path)?;
+    let busy = |_| DaemonError::AlreadyRunning(runtime_dir.display().to_string());
+    Flock::lock(file, FlockArg::LockExclusiveNonblock).map_err(busy)
 }
 
 /// Each guest costs two or three descriptors; the soft limit of 1024 is no measure of ours.
