@@ -116,7 +116,7 @@ pub struct ChangeReport {
 #[derive(Debug, thiserror::Error)]
 pub enum InstallError {
     /// No hook program.
-    #[error("no hook program at {}; name it, or install the package", paths(.0))]
+    #[error("no hook program at {}; name it by --program PATH, or install the package", paths(.0))]
     NoProgram(Vec<PathBuf>),
     /// The user may not.
     #[error("not allowed to change {}; run this command as root", .0.display())]

@@ -8,43 +8,75 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-/// Fencing for virtual machines through their own channels: the host's agent and its operator's commands.
+/// Fencing for virtual machines through their own channels: the agent on the host, and commands to set it up.
 #[derive(Debug, Clone, PartialEq, Eq, Parser)]
-#[command(name = "fence-vmchanneld", version, max_term_width = 100, after_help = EXIT_CODES)]
+#[command(name = "fence-vmchanneld", version, max_term_width = 100, after_help = ENDING)]
 pub struct CommandLine {
-    /// Settings [default: /etc/fence-vmchannel/agent.toml, which may be missing].
-    #[arg(long, global = true, value_name = "FILE")]
+    /// The agent's settings [default: /etc/fence-vmchannel/agent.toml, which may be missing].
+    #[arg(long, global = true, value_name = "FILE", display_order = 900)]
     pub config: Option<PathBuf>,
     /// Print one JSON object for programs, also for an error: {"error": "..."}.
-    #[arg(long, global = true)]
+    #[arg(long, global = true, display_order = 901)]
     pub json: bool,
     /// What to do.
     #[command(subcommand)]
     pub command: Command,
 }
 
-const EXIT_CODES: &str = "\
-Exit codes: 0 done, 1 failed, 2 wrong usage. For `explain`: 0 allowed, 1 denied, 2 could not be answered.
-What the agent logs is set by FENCE_VMCHANNEL_LOG (default info), for example FENCE_VMCHANNEL_LOG=debug.";
+const ENDING: &str = "\
+Environment:
+  FENCE_VMCHANNEL_LOG  What the agent logs: error, warn, info, debug or trace [default: info]
+
+Examples, in the order in which a new host needs them:
+  fence-vmchanneld hook install --reload                VMs start also while the agent is away
+  fence-vmchanneld channel add --cluster web web1 web2  web1 and web2 may fence each other
+  fence-vmchanneld guests                               whom the agent serves now
+  fence-vmchanneld explain web1 off web2                would it be allowed, and why
+
+Exit codes: 0 done, 1 failed, 2 wrong usage
+            explain: 0 allowed, 1 denied, 2 could not be answered
+            check-config, hook status: 0 all is well, 1 something is not";
+
+const ADD_ENDING: &str = "\
+Examples:
+  fence-vmchanneld channel add --cluster web web1 web2            web1 and web2 may fence each other
+  fence-vmchanneld channel add --cluster web --dry-run web3       what would be changed
+  fence-vmchanneld channel add --cluster web --serial old1        for a guest without virtio
+
+Exit codes: 0 done (also where a VM has to be started anew), 1 failed or refused, 2 wrong usage";
+
+const HOOK_ENDING: &str = "\
+Examples:
+  fence-vmchanneld hook install --reload                              after an installation or an upgrade
+  fence-vmchanneld hook install --program ./target/release/fence-vmchannel-hook
+
+Exit codes: 0 done, 1 failed, 2 wrong usage";
+
+const EXPLAIN_ENDING: &str = "\
+Examples:
+  fence-vmchanneld explain web1 off web2
+  fence-vmchanneld explain web1 status 6f1c1f5e-2f0a-4a83-9c3c-5e3c8d1b7a01
+
+Exit codes: 0 allowed, 1 denied, 2 could not be answered";
 
 /// One command of the operator.
 #[derive(Debug, Clone, PartialEq, Eq, Subcommand)]
 pub enum Command {
     /// Run the agent in the foreground (what the systemd unit does).
     Run {
-        /// Without any VM: the domains of this file, for trying things out. Every answer is marked as simulated.
+        /// Try things out without libvirt: the domains are those of FILE, and every answer is marked as simulated.
         #[arg(long, value_name = "FILE")]
         simulate: Option<PathBuf>,
     },
     /// Check the settings and the policy's files; print what holds.
     CheckConfig,
-    /// Show the domains and how their channels are (asks the running agent).
+    /// Show the domains and whether their channels are served (asks the running agent).
     Guests,
     /// Give domains their channel and cluster, take them away, or show them.
     #[command(subcommand)]
     Channel(ChannelCommand),
     /// Tell whether SOURCE may do ACTION to TARGET, and which rule decides (asks the running agent).
-    #[command(after_help = "Exit codes: 0 allowed, 1 denied, 2 could not be answered.")]
+    #[command(after_help = EXPLAIN_ENDING)]
     Explain {
         /// The domain that would ask, by name or UUID.
         source: String,
@@ -91,6 +123,7 @@ impl Action {
 #[derive(Debug, Clone, PartialEq, Eq, Subcommand)]
 pub enum ChannelCommand {
     /// Add the channel and the cluster's label to domains; running it again changes nothing.
+    #[command(after_help = ADD_ENDING)]
     Add(AddArgs),
     /// Take the channel and the cluster's label away from domains.
     Remove(RemoveArgs),
@@ -105,13 +138,13 @@ pub enum ChannelCommand {
 /// How to add.
 #[derive(Debug, Clone, PartialEq, Eq, Args)]
 pub struct AddArgs {
-    /// Domains of the same cluster may fence each other.
+    /// The cluster's label: domains with the same one may fence each other.
     #[arg(long, value_name = "NAME")]
     pub cluster: String,
-    /// A serial port (ttyS1 in the guest) instead of a virtio port; takes effect at the next start.
+    /// A serial port (/dev/ttyS1 in the guest) instead of a virtio port; takes effect at the next start.
     #[arg(long)]
     pub serial: bool,
-    /// QEMU listens instead of the agent.
+    /// Let QEMU make the socket instead of the agent: for VMs that must start without agent and hook.
     #[arg(long)]
     pub bind: bool,
     /// Move a domain that has the label of another cluster.
@@ -140,10 +173,14 @@ pub struct RemoveArgs {
 }
 
 /// What to do with the hook.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Subcommand)]
+#[derive(Debug, Clone, PartialEq, Eq, Subcommand)]
 pub enum HookCommand {
     /// Put the hook into libvirt's hooks/qemu.d; running it again updates it.
+    #[command(after_help = HOOK_ENDING)]
     Install {
+        /// The hook program [default: the one next to this program, or where packages put it].
+        #[arg(long, value_name = "PATH")]
+        program: Option<PathBuf>,
         /// Make libvirtd notice it now (SIGHUP): it overlooks the first hook that appears after its start.
         #[arg(long)]
         reload: bool,

@@ -11,7 +11,7 @@ use serde::Serialize;
 use super::Failure;
 use super::cli::Action;
 use super::report::Report;
-use super::table::plain;
+use super::table::{plain, shell_word};
 use crate::config::Config;
 use crate::control::{Answer, Question, ask};
 
@@ -23,6 +23,9 @@ pub struct ExplainReport {
     target: String,
     allowed: bool,
     rule: String,
+    /// How to allow it; absent where it is allowed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    next: Option<String>,
 }
 
 /// Asks the running agent.
@@ -36,7 +39,11 @@ pub fn explain(
     let question =
         Question::Explain { source: source.clone(), action: action.to_owned(), target: target.clone() };
     match ask(&config.control_socket(), &question)? {
-        Answer::Explain { allowed, rule } => Ok(ExplainReport { source, action, target, allowed, rule }),
+        Answer::Explain { allowed, rule } => {
+            let policy = config.policy_dir.display().to_string();
+            let next = (!allowed).then(|| remedy(&rule, &source, &target, &policy));
+            Ok(ExplainReport { source, action, target, allowed, rule, next })
+        }
         Answer::Error { text } => Err(Failure::Answer(text)),
         Answer::Guests { .. } => {
             Err(Failure::Answer("another question was answered: restart the agent".into()))
@@ -44,15 +51,59 @@ pub fn explain(
     }
 }
 
+/// What the administrator can do where they want it to be allowed.
+fn remedy(rule: &str, source: &str, target: &str, policy: &str) -> String {
+    if rule.starts_with("[[deny]]") {
+        return format!("change or remove that {rule}: a [[deny]] wins over everything that allows");
+    }
+    if rule.contains("default deny") {
+        let (source, target) = (shell_word(source), shell_word(target));
+        return format!(
+            "put both into one cluster (fence-vmchanneld channel add --cluster NAME {source} {target}), \
+             or write an [[allow]] into a file in {policy}"
+        );
+    }
+    format!("mend what is wrong in {policy}: fence-vmchanneld check-config tells where")
+}
+
 impl Report for ExplainReport {
     fn write(&self, out: &mut dyn Write) -> io::Result<()> {
         let Self { source, action, target, rule, .. } = self;
         let verdict = if self.allowed { "allowed" } else { "denied" };
         writeln!(out, "{verdict}: {} {action} {}", plain(source), plain(target))?;
-        writeln!(out, "rule: {}", plain(rule))
+        writeln!(out, "rule: {}", plain(rule))?;
+        self.next.iter().try_for_each(|next| writeln!(out, "to allow it: {}", plain(next)))
     }
 
     fn exit_code(&self) -> u8 {
         u8::from(!self.allowed)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_is_denied_by_default_is_told_both_ways_to_allow_it() {
+        let next = remedy("no rule allows it (default deny)", "web1", "db1", "/etc/policy.d");
+
+        assert!(next.contains("channel add --cluster NAME web1 db1"), "{next}");
+        assert!(next.contains("[[allow]] into a file in /etc/policy.d"), "{next}");
+    }
+
+    #[test]
+    fn a_deny_is_named_because_no_allow_helps_against_it() {
+        let next = remedy("[[deny]] at /etc/policy.d/a.toml:4", "web1", "db1", "/etc/policy.d");
+
+        assert!(next.starts_with("change or remove that [[deny]] at /etc/policy.d/a.toml:4"), "{next}");
+        assert!(!next.contains("channel add"), "{next}");
+    }
+
+    #[test]
+    fn a_broken_policy_file_is_to_be_mended() {
+        let next = remedy("nothing is allowed until a file is mended", "web1", "db1", "/etc/policy.d");
+
+        assert!(next.contains("check-config"), "{next}");
     }
 }

@@ -84,7 +84,7 @@ fn channel_warning(guest: &GuestReport, channel: &ChannelReport) -> Option<Strin
 
 impl Report for GuestsReport {
     fn write(&self, out: &mut dyn Write) -> io::Result<()> {
-        let mut table = Table::new(["NAME", "STATE", "CLUSTER", "PID", "CHANNEL", "SERVED"]);
+        let mut table = Table::new(["NAME", "STATE", "CLUSTER", "PID", "CHANNEL", "LINK"]);
         for guest in &self.guests {
             let pid = guest.pid.map(|pid| pid.to_string()).unwrap_or_default();
             let cluster = guest.cluster.clone().unwrap_or_default();
@@ -143,7 +143,7 @@ mod tests {
 
         assert_eq!(
             text,
-            "NAME  STATE  CLUSTER  PID  CHANNEL         SERVED\n\
+            "NAME  STATE  CLUSTER  PID  CHANNEL         LINK\n\
              web1  on     web      42   virtio connect  served\n"
         );
     }

@@ -8,16 +8,17 @@ use super::Failure;
 use super::cli::HookCommand;
 use super::report::{Report, tell};
 use crate::config::Config;
-use crate::hooks::install::{self, Change, ChangeReport, Setup, State, StatusReport};
+use crate::hooks::install::{self, Change, ChangeReport, DaemonReport, Setup, State, StatusReport};
 
 /// Runs the command; the exit code.
-pub fn hook(config: &Config, command: HookCommand, json: bool, out: &mut dyn Write) -> Result<u8, Failure> {
-    let setup = Setup::system(&config.runtime_dir);
+pub fn hook(config: &Config, command: &HookCommand, json: bool, out: &mut dyn Write) -> Result<u8, Failure> {
+    let mut setup = Setup::system(&config.runtime_dir);
     Ok(match command {
-        HookCommand::Install { reload, dry_run } => {
-            tell(&install::install(&setup, reload, dry_run)?, json, out)?
+        HookCommand::Install { program, reload, dry_run } => {
+            setup.program.clone_from(program);
+            tell(&install::install(&setup, *reload, *dry_run)?, json, out)?
         }
-        HookCommand::Remove { dry_run } => tell(&install::remove(&setup, dry_run)?, json, out)?,
+        HookCommand::Remove { dry_run } => tell(&install::remove(&setup, *dry_run)?, json, out)?,
         HookCommand::Status => tell(&install::status(&setup)?, json, out)?,
     })
 }
@@ -31,15 +32,9 @@ impl Report for StatusReport {
             State::Installed => "installed",
         };
         writeln!(out, "hook: {state} ({})", self.file.display())?;
-        for daemon in &self.daemons {
-            let calls = if daemon.noticed { "calls it" } else { "does not call it" };
-            writeln!(out, "{} (pid {}): {calls}", daemon.name, daemon.pid)?;
-        }
-        if self.daemons.is_empty() {
-            writeln!(out, "no libvirt daemon is running: it will find the hook when it starts")?;
-        }
+        callers(self).iter().try_for_each(|caller| writeln!(out, "{caller}"))?;
         if let Some(seconds) = self.last_called_seconds_ago {
-            writeln!(out, "last called: {seconds} s ago")?;
+            writeln!(out, "last called: {} ago", in_words(seconds))?;
         }
         self.next.iter().try_for_each(|next| writeln!(out, "next: {next}"))
     }
@@ -52,25 +47,51 @@ impl Report for StatusReport {
 /// What was asked for was done, so it is 0 even where the status says that a step is left.
 impl Report for ChangeReport {
     fn write(&self, out: &mut dyn Write) -> io::Result<()> {
-        let done = match self.change {
-            Change::None => "nothing to change",
-            Change::Installed => "installed",
-            Change::Updated => "updated",
-            Change::Removed => "removed",
-        };
+        let (done, file) = (done(self), self.status.file.display());
         if self.dry_run {
-            writeln!(out, "dry run, nothing was changed; would be: {done}")?;
-        } else {
-            writeln!(out, "{done}: {}", self.status.file.display())?;
+            writeln!(out, "dry run, nothing was changed; the hook would be: {done} ({file})")?;
+            let mut pids = self.reloaded.iter();
+            return pids.try_for_each(|pid| {
+                writeln!(out, "pid {pid} would be told to look at its hooks again (SIGHUP)")
+            });
         }
-        for pid in &self.reloaded {
-            let verb = if self.dry_run { "would be told" } else { "was told" };
-            writeln!(out, "pid {pid} {verb} to look at its hooks again (SIGHUP)")?;
+        if self.change == Change::Removed || self.status.state == State::Missing {
+            return writeln!(out, "hook: {done} ({file})");
         }
-        if self.dry_run || self.change == Change::Removed || self.status.state == State::Missing {
-            return Ok(());
-        }
-        self.status.write(out)
+        writeln!(out, "hook: {done} ({file}); {}", callers(&self.status).join(", "))?;
+        self.status.next.iter().try_for_each(|next| writeln!(out, "next: {next}"))
+    }
+}
+
+fn done(report: &ChangeReport) -> &'static str {
+    match (report.change, report.status.state) {
+        (Change::None, State::Missing) => "not there, nothing to remove",
+        (Change::None, State::Outdated | State::NotNoticed | State::Installed) => "installed already",
+        (Change::Installed, _) => "installed",
+        (Change::Updated, _) => "updated",
+        (Change::Removed, _) => "removed",
+    }
+}
+
+/// Who calls the hook, and who does not.
+fn callers(status: &StatusReport) -> Vec<String> {
+    if status.daemons.is_empty() {
+        return vec!["no libvirt daemon is running: it will find the hook when it starts".to_owned()];
+    }
+    let caller = |daemon: &DaemonReport| {
+        let calls = if daemon.noticed { "calls it" } else { "does not call it" };
+        format!("{} (pid {}) {calls}", daemon.name, daemon.pid)
+    };
+    status.daemons.iter().map(caller).collect()
+}
+
+/// As coarse as a person would say it.
+fn in_words(seconds: u64) -> String {
+    match seconds {
+        0..120 => format!("{seconds} s"),
+        120..7_200 => format!("{} min", seconds / 60),
+        7_200..172_800 => format!("{} h", seconds / 3_600),
+        _ => format!("{} days", seconds / 86_400),
     }
 }
 
@@ -120,7 +141,22 @@ mod tests {
         let report = install::install(&setup, false, false).unwrap();
 
         assert_eq!(report.exit_code(), 0);
-        assert!(text(&report).contains("installed: "), "{}", text(&report));
-        assert!(text(&report).contains("hook: installed ("), "{}", text(&report));
+        let again = install::install(&setup, false, false).unwrap();
+        let libvirtd = DaemonReport { name: "libvirtd".into(), pid: 42, noticed: true };
+        let status = StatusReport { daemons: vec![libvirtd], ..report.status.clone() };
+        let called = ChangeReport { status, ..report.clone() };
+        let file = setup.hooks_dir.join("qemu.d/50-fence-vmchannel");
+        let (file, rest) =
+            (file.display(), "no libvirt daemon is running: it will find the hook when it starts");
+        assert_eq!(text(&report), format!("hook: installed ({file}); {rest}\n"));
+        assert_eq!(text(&again), format!("hook: installed already ({file}); {rest}\n"));
+        assert_eq!(text(&called), format!("hook: installed ({file}); libvirtd (pid 42) calls it\n"));
+    }
+
+    #[test]
+    fn a_time_is_told_as_a_person_would_say_it() {
+        let told = [9, 631, 7_300, 200_000].map(in_words);
+
+        assert_eq!(told, ["9 s", "10 min", "2 h", "2 days"]);
     }
 }

@@ -111,7 +111,7 @@ fn run(line: &CommandLine, out: &mut dyn Write) -> Result<u8, Failure> {
         Command::Channel(ChannelCommand::Show { domains }) => {
             tell(&channel::show(&config, domains)?, json, out)?
         }
-        Command::Hook(command) => hook::hook(&config, *command, json, out)?,
+        Command::Hook(command) => hook::hook(&config, command, json, out)?,
         Command::CheckConfig => 0,
     })
 }

@@ -25,6 +25,7 @@ use plan::{Known, Step, Wish};
 pub use machine::LibvirtError;
 pub use plan::Refusal;
 pub use report::ChangeReport;
+use report::DomainReport;
 pub use show::{ShowReport, show};
 
 /// How long libvirt may take: one domain that is being destroyed holds everything up for 11 s.
@@ -53,7 +54,11 @@ pub fn add(config: &Config, args: &AddArgs) -> Result<ChangeReport, ChannelError
         guests_dir: config.guests_dir(),
     };
     plan::check_cluster(&wish.cluster)?;
-    change(config, &args.domains, args.dry_run, move |known| plan::to_add(known, &wish))
+    let mut report = change(config, &args.domains, args.dry_run, move |known| plan::to_add(known, &wish))?;
+    if !args.dry_run {
+        report.domains.iter_mut().for_each(DomainReport::tell_next);
+    }
+    Ok(report)
 }
 
 /// `channel remove`.
