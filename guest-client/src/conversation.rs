@@ -6,6 +6,7 @@
 //! answer within the deadline is an error, never a guess.
 
 use std::hash::{BuildHasher, Hash, Hasher, RandomState};
+use std::path::Path;
 use std::time::{Duration, SystemTime};
 
 use fence_vmchannel_protocol::limits::{TIMEOUT_MAX, TIMEOUT_MIN};
@@ -26,7 +27,7 @@ const GARBLED_MOST: u32 = 3;
 #[derive(Debug, thiserror::Error)]
 pub enum ConversationError {
     /// The host did not answer in time.
-    #[error("no answer from the host within {} s", .within.as_secs_f64())]
+    #[error("no answer from the host within {} s; try again, or see the agent's log on the host", .within.as_secs_f64())]
     NoAnswer {
         /// How long was waited.
         within: Duration,
@@ -63,7 +64,8 @@ pub(crate) async fn converse(
 ) -> Result<Answer, ConversationError> {
     let (id, deadline) = (new_id(), question.deadline);
     port.connect(deadline).await?;
-    trace.say(format_args!("{} is open, asking {} ({id})", port.path().display(), question.ask.op()));
+    trace.say(format_args!("opened {}", name(port.path())));
+    trace.say(format_args!("asking: {}, request id {id}", summary(&question.ask)));
     let line = question.line(id)?;
     let mut ear = Ear::new(id, trace);
     let mut buffer = [0; 4096];
@@ -77,8 +79,9 @@ pub(crate) async fn converse(
         }
         next = match next {
             Next::Connect => {
-                trace.say(format_args!("the host is away"));
+                trace.say(format_args!("the host is away, waiting for it"));
                 port.reconnect(deadline).await?;
+                trace.say(format_args!("the host is back, asking again by the same request id"));
                 Next::Speak
             }
             Next::Speak => {
@@ -90,12 +93,28 @@ pub(crate) async fn converse(
             }
             Next::Listen => match port.receive(&mut buffer, ear.patient_until.min(deadline)).await? {
                 Event::Bytes(count) => ear.hear(buffer.get(..count).unwrap_or_default()),
-                Event::Silence => Next::Speak,
+                Event::Silence => {
+                    trace.say(format_args!("no word from the host, asking again by the same request id"));
+                    Next::Speak
+                }
                 Event::Away => Next::Connect,
             },
             Next::Done(answer) => Next::Done(answer),
         };
     }
+}
+
+/// The device as it was named, and what it is where that is a link.
+fn name(path: &Path) -> String {
+    match path.canonicalize() {
+        Ok(real) if real != path => format!("{} ({})", path.display(), real.display()),
+        Ok(_) | Err(_) => path.display().to_string(),
+    }
+}
+
+fn summary(ask: &Ask) -> String {
+    let target = ask.target().map(|target| format!(" {target}")).unwrap_or_default();
+    format!("{}{target}", ask.op())
 }
 
 /// The listener, and how long it is patient.
@@ -132,7 +151,7 @@ impl Ear {
                     }
                 }
                 Heard::Progress(phase, at) => {
-                    self.trace.say(format_args!("{phase}, {} ms at the host", at.as_millis()));
+                    self.trace.say(format_args!("progress: {phase}, {} ms at the host", at.as_millis()));
                     self.patient_until = Instant::now() + LATER_SILENCE;
                 }
                 Heard::Part => self.patient_until = Instant::now() + LATER_SILENCE,

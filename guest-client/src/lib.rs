@@ -50,7 +50,7 @@ fn act(options: &Options, started: Instant) -> Finding {
     if let Some(ask) = &options.ask {
         return match ask_host(ask, options, started) {
             Ok(answer) => judge(options.action, ask, answer),
-            Err(error) => Finding::failure(no_answer(ask, &error)),
+            Err(error) => Finding::failure(chain(&error)).and(no_answer(ask)),
         };
     }
     if options.action == Action::Metadata {
@@ -78,11 +78,13 @@ fn ask_host(ask: &Ask, options: &Options, started: Instant) -> Result<Answer, Co
         let mut port = Port::new(path, trace);
         converse(&question, &mut port, trace).await
     });
-    trace.say(format_args!("{}", if answer.is_ok() { "answered" } else { "no answer" }));
+    match &answer {
+        Ok(answer) => trace.say(format_args!("answered: {answer}")),
+        Err(_) => trace.say(format_args!("no answer")),
+    }
     answer
 }
 
-fn no_answer(ask: &Ask, error: &ConversationError) -> String {
-    let target = ask.target().map(|target| format!(": the state of {target} is unknown")).unwrap_or_default();
-    chain(error) + &target
+fn no_answer(ask: &Ask) -> Option<String> {
+    ask.target().map(|target| format!("the state of {target} is unknown"))
 }

@@ -4,6 +4,7 @@
 //!
 //! Invariant: only replies with the request's own random id count; stale replies, those of others and noise do not.
 
+use std::fmt;
 use std::time::Duration;
 
 use fence_vmchannel_protocol::{
@@ -21,6 +22,25 @@ pub enum Answer {
     Hello(Hello),
     /// The answer to `whoami`.
     Whoami(GuestIdentity),
+}
+
+impl fmt::Display for Answer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let verdict = match self {
+            Self::Verdict(verdict) => verdict,
+            Self::Items(items) => return write!(f, "a list of {}", items.len()),
+            Self::Hello(_) => return f.write_str("hello"),
+            Self::Whoami(guest) => return write!(f, "this guest is {}", guest.name),
+        };
+        match verdict.ruling {
+            Ruling::Done => f.write_str("done")?,
+            Ruling::Refused(reason) => write!(f, "refused, {reason}")?,
+            Ruling::Failed(reason) => write!(f, "failed, {reason}")?,
+        }
+        verdict.state.iter().try_for_each(|state| write!(f, ", {}", state.word()))?;
+        verdict.evidence.iter().try_for_each(|evidence| write!(f, ", evidence {evidence}"))?;
+        verdict.took.iter().try_for_each(|took| write!(f, ", {} ms at the host", took.as_millis()))
+    }
 }
 
 /// What a piece of the stream said.

@@ -15,37 +15,41 @@ use super::Written;
 ///
 /// Without any argument, options are read from standard input, one key=value per line, as cluster software gives
 /// them to fence agents.
-///
-/// Exit code: 0 success, or the target is on; 2 the target is off (status only); 1 everything else.
 #[derive(Debug, Parser)]
-#[command(name = "fence_vmchannel", version, args_override_self = false)]
+#[command(name = "fence_vmchannel", version, args_override_self = false, after_help = ENDING)]
 pub(super) struct Arguments {
-    /// on, off, reboot, status, list, list-status, monitor, metadata, validate-all, null, hello or whoami
-    /// [default: reboot]
+    /// What to do, see below [default: reboot]
     #[arg(short = 'o', long, value_name = "ACTION")]
     action: Option<String>,
 
-    /// The target: the name or the UUID of a virtual machine
-    #[arg(short = 'n', long, short_alias = 'H', visible_alias = "port", visible_alias = "domain")]
+    /// The target: the name or the UUID of a virtual machine on this host
+    #[arg(
+        short = 'n',
+        long,
+        value_name = "TARGET",
+        short_alias = 'H',
+        visible_alias = "port",
+        visible_alias = "domain"
+    )]
     plug: Option<String>,
 
-    /// The target, where no --plug is given
-    #[arg(long, value_name = "NAME")]
+    /// The target where no --plug is given: cluster software sends it
+    #[arg(long, value_name = "TARGET")]
     nodename: Option<String>,
 
-    /// The target must be given as a UUID
+    /// Take a UUID only as the target, no name [default: both]
     #[arg(short = 'U', long, short_alias = 'u', alias = "use-uuid")]
     uuid: bool,
 
-    /// The channel's device, for example /dev/ttyS1 [default: the virtio port org.fence_vmchannel.0]
+    /// The channel, for example /dev/ttyS1 [default: the virtio port org.fence_vmchannel.0]
     #[arg(short = 'D', long, value_name = "PATH")]
     device: Option<PathBuf>,
 
-    /// How long to wait for the verdict [default: 55]
+    /// How long to wait for the verdict, 0.1 to 3600 [default: 55]
     #[arg(short = 't', long, value_name = "SECONDS")]
     timeout: Option<String>,
 
-    /// How long the host waits before it acts (off and reboot) [default: 0]
+    /// How long the host waits before an off or a reboot, 0 to 600 [default: 0]
     #[arg(short = 'w', long, value_name = "SECONDS")]
     delay: Option<String>,
 
@@ -53,10 +57,28 @@ pub(super) struct Arguments {
     #[arg(long)]
     json: bool,
 
-    /// Tell each step on standard error
+    /// Tell each step with its time on standard error
     #[arg(short = 'v', long)]
     verbose: bool,
 }
+
+const ENDING: &str = "\
+Actions:
+  off, reboot        stop the target (and start it again); success only with proof that it stopped
+  on                 start the target
+  status             is the target on (exit code 0) or off (exit code 2)
+  list, list-status  the targets that this guest may see: name,uuid (and on, off or unknown)
+  monitor            is the host able to act
+  validate-all       are the options usable, and is there a channel
+  hello, whoami      what answers on the host; whom it takes this guest for
+  metadata, null     for cluster software: describe this program; do nothing
+
+Examples:
+  fence_vmchannel -o list
+  fence_vmchannel -o off -n web2 -v
+  printf 'action=status\\nplug=web2\\n' | fence_vmchannel     (as cluster software calls it)
+
+Exit codes: 0 done (status: the target is on), 2 the target is off (status only), 1 everything else";
 
 pub(super) fn read(arguments: impl IntoIterator<Item = OsString>) -> Result<Written, clap::Error> {
     let arguments = Arguments::try_parse_from(arguments)?;

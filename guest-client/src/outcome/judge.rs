@@ -8,7 +8,7 @@ use fence_vmchannel_protocol::{
     Ask, GuestIdentity, Item, Power, PowerState, Reason, Ruling, Target, Verdict,
 };
 
-use super::reason::explain;
+use super::reason::{Explanation, explain};
 use super::{Exit, Finding};
 use crate::action::Action;
 use crate::listener::Answer;
@@ -27,7 +27,7 @@ pub(crate) fn judge(action: Action, ask: &Ask, answer: Answer) -> Finding {
         (ask, Answer::Verdict(verdict)) => {
             let mut finding = match verdict.ruling {
                 Ruling::Done => done(ask, &verdict),
-                Ruling::Refused(reason) => not_done("refused", reason, action, ask, &verdict),
+                Ruling::Refused(reason) => not_done("was refused", reason, action, ask, &verdict),
                 Ruling::Failed(reason) => not_done("failed", reason, action, ask, &verdict),
             };
             if verdict.simulated {
@@ -101,12 +101,10 @@ fn stopped(power: Power, target: &Target, verdict: &Verdict) -> Finding {
 fn not_done(word: &str, reason: Reason, action: Action, ask: &Ask, verdict: &Verdict) -> Finding {
     let target = ask.target().map(ToString::to_string).unwrap_or_default();
     let what = format!("{} {target}", action.word());
-    let detail =
-        verdict.detail.as_ref().map(|detail| format!(" ({})", printable(detail))).unwrap_or_default();
-    let text = explain(reason, action, &target);
-    Finding::failure(
-        format!("{} was {word}: {reason}{detail}: {text}", what.trim_end()).replace("was failed", "failed"),
-    )
+    let detail = verdict.detail.as_ref().map(|detail| format!("; {}", printable(detail))).unwrap_or_default();
+    let Explanation { why, next } = explain(reason, action, &target);
+    let first = format!("{} {word}: {reason} ({why}{detail})", what.trim_end());
+    Finding::failure(first).and(Some(next))
 }
 
 /// `list`: `name,uuid`. `list-status`: `name,uuid,on|off|unknown`: the fields of the fence-agents family in the words

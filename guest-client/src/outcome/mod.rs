@@ -56,6 +56,12 @@ impl Finding {
     pub(crate) fn failure(complaint: String) -> Self {
         Self { exit: Exit::Failure, told: Vec::new(), complaints: vec![complaint], verdict: None }
     }
+
+    /// One more line for standard error, as what to do next.
+    pub(crate) fn and(mut self, complaint: Option<String>) -> Self {
+        self.complaints.extend(complaint);
+        self
+    }
 }
 
 impl Outcome {

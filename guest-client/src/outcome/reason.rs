@@ -8,41 +8,55 @@ use fence_vmchannel_protocol::Reason;
 
 use crate::action::Action;
 
-pub(super) fn explain(reason: Reason, action: Action, target: &str) -> String {
-    let action = action.word();
-    match reason {
+/// The agent's own words say more than may be told to a guest.
+const AGENT_LOG: &str = "see the agent's log on the host: journalctl -u fence-vmchanneld";
+
+/// A reason in plain words.
+pub(super) struct Explanation {
+    pub(super) why: &'static str,
+    pub(super) next: String,
+}
+
+pub(super) fn explain(reason: Reason, action: Action, target: &str) -> Explanation {
+    let (why, next) = match reason {
         Reason::NotPermitted => {
-            return format!(
-                "this host does not permit it or has no such domain: ask the host's administrator; \
-                 `fence-vmchanneld explain THIS-VM {action} {target}` on the host tells why"
+            let action = action.word();
+            let next = format!(
+                "ask the host's administrator: `fence-vmchanneld explain THIS-VM {action} {target}` on the host tells why"
             );
+            return Explanation { why: "this host does not permit it, or has no such domain", next };
         }
-        Reason::Condemned => "this guest is itself being fenced; another node was first",
-        Reason::RateLimited => "too many requests; wait a moment and try again",
-        Reason::BadRequest => {
-            "the host did not understand the request; client and host agent may differ in version"
-        }
+        Reason::Condemned => (
+            "this guest is itself being fenced, another node was first",
+            "nothing is to be done here: this guest will be stopped",
+        ),
+        Reason::RateLimited => ("too many requests", "wait a moment and try again"),
+        Reason::BadRequest => (
+            "the host did not understand the request",
+            "see whether client and host agent are of the same version (--version)",
+        ),
         Reason::BadFrame => {
-            "the host could not read the request; try again, and see that nothing else uses the channel"
+            ("the host could not read the request", "try again, and see that nothing else uses the channel")
         }
         Reason::BadSignature => {
-            "the host wants a signed request of a key that may do this; ask its administrator"
+            ("the host wants a signed request of a key that may do this", "ask the host's administrator")
         }
-        Reason::AmbiguousName => "more than one domain has this name; name the target by its UUID",
-        Reason::UnknownState => "the host could not learn the target's state; see the host agent's log",
-        Reason::CannotKill => {
-            "the target's process did not die; it is still running, see the host agent's log"
+        Reason::AmbiguousName => ("more than one domain has this name", "name the target by its UUID"),
+        Reason::UnknownState => ("the host could not learn the target's state", AGENT_LOG),
+        Reason::CannotKill => ("the target's process did not die and is still running", AGENT_LOG),
+        Reason::StartFailed => ("the target could not be started", "see libvirt's log on the host"),
+        Reason::NoQuorum => ("the hosts' cluster has no quorum here", "see its status on the host"),
+        Reason::HostLost => (
+            "the host that ran the target is lost and not known to be fenced",
+            "see the status of the hosts' cluster",
+        ),
+        Reason::Moved => ("the target moved to another host, which did not answer", "try again"),
+        Reason::Timeout => ("the host could not do or prove it in time", AGENT_LOG),
+        Reason::Busy => ("the host has too much under way", "try again"),
+        Reason::Stopping => ("the host's agent is shutting down", "try again when it is back"),
+        Reason::Unsupported => {
+            ("this host does not do that", "see whether its agent is older than this client (--version)")
         }
-        Reason::StartFailed => "the target could not be started; see libvirt's log on the host",
-        Reason::NoQuorum => "the hosts' cluster has no quorum here; see its status on the host",
-        Reason::HostLost => {
-            "the host that ran the target is lost and not known to be fenced; see the hosts' cluster"
-        }
-        Reason::Moved => "the target moved to another host, which did not answer; try again",
-        Reason::Timeout => "the host could not do or prove it in time; see the host agent's log",
-        Reason::Busy => "the host has too much under way; try again",
-        Reason::Stopping => "the host's agent is shutting down; try again when it is back",
-        Reason::Unsupported => "this host does not do that; its agent may be older than this client",
-    }
-    .to_owned()
+    };
+    Explanation { why, next: next.to_owned() }
 }

@@ -185,6 +185,7 @@ fn not_permitted_says_whom_to_ask() {
 
     assert!(ended.err.contains("off db1 was refused: not-permitted"), "{ended:?}");
     assert!(ended.err.contains("fence-vmchanneld explain THIS-VM off db1"), "{ended:?}");
+    assert_eq!(ended.err.lines().count(), 2, "what and why, then what to do: {ended:?}");
 }
 
 #[test]
