@@ -60,10 +60,13 @@ impl Lab {
     pub fn start() -> Result<Self> {
         let directory = nix::unistd::mkdtemp("/tmp/fvl.XXXXXX").doing("make the lab's directory")?;
         remember_capabilities(&directory)?;
+        let log = directory.join("supervisor.log");
+        let log = File::create(&log).doing(format!("make {}", log.display()))?;
         let mut process = Command::new(programs::ours("fence-vmchannel-lab")?)
             .arg(&directory)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
+            .stderr(log) // a lab that outlives the test must not hold the test's stderr open
             .process_group(0) // Ctrl-C is for the test; the supervisor sees it end
             .spawn()
             .doing("start the lab's supervisor")?;
@@ -98,6 +101,12 @@ impl Lab {
     #[must_use]
     pub fn policy(&self) -> PathBuf {
         self.directory.join("policy.d")
+    }
+
+    /// The supervisor's pid; SIGTERM to it ends the lab.
+    #[must_use]
+    pub fn supervisor_pid(&self) -> u32 {
+        self.supervisor_pid
     }
 
     /// Moves the calling thread, and what it starts from now on, into the lab. There is no way back.
