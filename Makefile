@@ -2,6 +2,9 @@
 
 RUST_MIN := 1.88
 export PATH := $(PATH):$(HOME)/.cargo/bin
+# cargo and the scripts' own make count their jobs themselves. `+` before their lines would pass -j on, but run them by
+# `make -n` too.
+unexport MAKEFLAGS MFLAGS
 
 target := $(or $(CARGO_TARGET_DIR),target)
 host := $(shell uname -m)-unknown-linux-gnu
