@@ -11,7 +11,8 @@ use uuid::Uuid;
 use virt::connect::Connect;
 
 const GUESTS: &str = "/run/fence-vmchannel/guests";
-const PATIENCE: Duration = Duration::from_secs(20);
+/// Far more than anything here takes, also on a busy machine.
+const PATIENCE: Duration = Duration::from_secs(300);
 
 fn uuid(number: usize) -> Uuid {
     Uuid::from_u128(number as u128)

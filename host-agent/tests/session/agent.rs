@@ -31,6 +31,7 @@ pub(crate) struct Agent {
     running: Arc<Running>,
     host: Arc<Recorder>,
     names: Vec<String>,
+    rules: watch::Sender<Arc<Policy>>,
     stopping: watch::Sender<bool>,
     _hints: mpsc::Sender<Hint>,
     tasks: Mutex<JoinSet<()>>,
@@ -81,11 +82,11 @@ impl Agent {
         let patience = Patience { kill_after: GRACE, give_up_after: GIVE_UP };
         let orders = Arc::new(Orders::new(hypervisor.clone(), inventory.clone(), patience, queue));
         let (stopping, stop) = watch::channel(false);
-        let policy = watch::channel(Arc::new(Policy::default())).1;
+        let (rules, policy) = watch::channel(Arc::new(Policy::default()));
         let board = Board::default();
         let running = Arc::new(Running { hypervisor, inventory, policy, orders, board, stopping: stop });
         settle().await;
-        Self { running, host, names, stopping, _hints: hints, tasks: Mutex::new(tasks) }
+        Self { running, host, names, rules, stopping, _hints: hints, tasks: Mutex::new(tasks) }
     }
 
     /// A new connection of this guest, served as if its QEMU had made it.
@@ -120,6 +121,15 @@ impl Agent {
     pub(crate) async fn pid(&self, name: &str) -> Option<i32> {
         let domain = self.host.domain(uuid_of(name)).await.unwrap();
         domain.instance.map(|instance| instance.id.pid)
+    }
+
+    /// The administrator writes this as the only policy file.
+    pub(crate) fn has_rules(&self, text: &str) {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(dir.path().join("rules.toml"), text).unwrap();
+        let loaded = Policy::load(dir.path());
+        assert_eq!(loaded.problems, []);
+        self.rules.send_replace(Arc::new(loaded.policy));
     }
 
     /// SIGTERM came.

@@ -23,4 +23,6 @@ mod process;
 #[cfg(test)]
 mod races;
 #[cfg(test)]
+mod rules;
+#[cfg(test)]
 mod stubborn;

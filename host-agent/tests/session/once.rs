@@ -127,3 +127,17 @@ async fn at_most_eight_requests_of_a_connection_wait_and_what_needs_no_wait_is_a
     assert_eq!(replies.iter().filter(|reply| reply.is_final()).count(), 8);
     assert_eq!(agent.orders(), ["stop web2"]);
 }
+
+#[tokio::test(start_paused = true)]
+async fn orders_whose_guest_vanished_are_not_open_once_they_have_ended() {
+    let agent = slow(&["web2", "web3", "web4", "web5", "web6"], 500).await;
+    for target in ["web2", "web3", "web4", "web5"] {
+        agent.guest("web1").await.sends(&off(target));
+        pass(Duration::from_millis(100)).await; // accepted, and its connection is closed
+    }
+    pass(Duration::from_secs(1)).await;
+
+    let verdict = agent.guest("web1").await.asks_off("web6").await;
+
+    assert_eq!(verdict.ruling, Ruling::Done, "{verdict:?}");
+}

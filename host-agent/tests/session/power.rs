@@ -100,7 +100,7 @@ async fn a_delay_is_waited_for_before_acceptance() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_order_goes_on_when_its_guest_vanishes() {
+async fn an_order_goes_on_when_its_guest_vanishes_and_its_verdict_is_kept() {
     let agent =
         Agent::with_domains(vec![domain("web1", "web"), Entry { stop_ms: 3_000, ..domain("web2", "web") }])
             .await;
@@ -113,6 +113,8 @@ async fn an_order_goes_on_when_its_guest_vanishes() {
     pass(Duration::from_secs(4)).await;
 
     assert!(!agent.runs("web2"));
+    let verdict = agent.guest("web1").await.asks(&asked).await;
+    assert_eq!(verdict.evidence, Some(Evidence::ProcessGone), "asked again, it hears how it ended");
     assert_eq!(agent.orders(), ["stop web2"]);
 }
 
