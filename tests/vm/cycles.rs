@@ -69,7 +69,7 @@ fn three_hundred_cycles_with_requests_in_flight_leave_no_descriptor_no_task_and_
     let failures = ran.output.lines().filter(|line| line.contains("no")).count();
     println!("before {before:?}, after {after:?}");
     assert_eq!(failures, 0, "{}", ran.output);
-    assert_eq!(after.pidfds, before.pidfds, "{before:?} {after:?}");
+    assert!(after.pidfds <= before.pidfds, "{before:?} {after:?}");
     assert!(after.descriptors <= before.descriptors + KEPT, "{before:?} {after:?}");
     assert!(after.threads <= before.threads + KEPT, "{before:?} {after:?}");
     assert!(after.memory_kib <= before.memory_kib + 4096, "{before:?} {after:?}");
