@@ -22,7 +22,7 @@ use crate::policy::{Permit, Refusal};
 pub const LINES_PER_MINUTE: u32 = 6;
 
 /// A power request was permitted, and taken or not. What it comes to is written when it ends.
-pub fn accepted(permit: &Permit, request: RequestId, decision: &Decision) {
+pub fn accepted(permit: &Permit, request: RequestId, decision: &Decision, quota: &Quota) {
     let (asker, target, op) = (permit.asker().name(), permit.name(), word(permit.power()));
     match decision {
         Decision::Begin(order) => {
@@ -33,7 +33,10 @@ pub fn accepted(permit: &Permit, request: RequestId, decision: &Decision) {
         }
         Decision::Repeat(_) => tracing::debug!(target: "audit", op, %target, %asker, %request, "repeated"),
         Decision::Refuse(reason, why) => {
-            tracing::debug!(target: "audit", op, %target, %asker, %request, %reason, why, "refused");
+            if let Some(left_out) = quota.take() {
+                let left_out = Some(left_out).filter(|count| *count > 0);
+                tracing::info!(target: "audit", op, %target, %asker, %reason, why, left_out, "refused");
+            }
         }
     }
 }
@@ -61,9 +64,11 @@ impl Ended<'_> {
     /// bounds.
     pub fn write(&self, order: OrderNumber, took: Duration, acted: bool, orders: &Orders) {
         let permit = self.permit;
-        if !acted && orders.quota(permit.asker().uuid()).take().is_none() {
+        let left_out = orders.quota(permit.asker().uuid()).take();
+        if !acted && left_out.is_none() {
             return;
         }
+        let left_out = left_out.filter(|count| *count > 0);
         let (asker, target, uuid) = (permit.asker().name(), permit.name(), permit.target());
         let (op, rule, took_ms) = (word(permit.power()), permit.rule(), took.as_millis());
         let pid = self.instance.map(|instance| instance.id.pid);
@@ -73,14 +78,15 @@ impl Ended<'_> {
         };
         match self.outcome {
             Some(Outcome::Off(_) | Outcome::On | Outcome::Restarted(_, Ok(()))) => {
-                tracing::info!(target: "audit", op, %target, %uuid, %asker, evidence, pid, took_ms, order, rule, "done");
+                tracing::info!(target: "audit", op, %target, %uuid, %asker, evidence, pid, took_ms, order, rule,
+                    left_out, "done");
             }
             Some(Outcome::Restarted(_, Err(why))) => {
-                tracing::warn!(target: "audit", op, %target, %uuid, %asker, evidence, pid, took_ms, order, rule, why,
+                tracing::warn!(target: "audit", op, %target, %uuid, %asker, evidence, pid, took_ms, order, rule, why, left_out,
                     "off, not seen started");
             }
             Some(Outcome::Failed(reason, why)) => {
-                tracing::error!(target: "audit", op, %target, %uuid, %asker, %reason, why, pid, took_ms, order, rule,
+                tracing::error!(target: "audit", op, %target, %uuid, %asker, %reason, why, pid, took_ms, order, rule, left_out,
                     "failed");
             }
             None => {

@@ -1,7 +1,8 @@
 //! The libvirt hook `qemu.d/50-fence-vmchannel`.
 //!
 //! In:  libvirt's four arguments, the domain's XML on stdin.
-//! Out: exit code 0 and no word on stdout, whatever happens, within 20 ms.
+//! Out: exit code 0 and no word on stdout, whatever happens, within 20 ms; 100 ms where the
+//! machine holds it up.
 //!
 //! Invariant: a VM never fails to start, and is never killed, because of this program.
 

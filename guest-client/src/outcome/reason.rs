@@ -50,7 +50,9 @@ pub(super) fn explain(reason: Reason, action: Action, target: &str) -> Explanati
             "the host that ran the target is lost and not known to be fenced",
             "see the status of the hosts' cluster",
         ),
-        Reason::Moved => ("the target moved to another host, which did not answer", "try again"),
+        Reason::Moved => {
+            ("the target moved or is moving to or from another host", "fence it by the host that runs it now")
+        }
         Reason::Timeout => ("the host could not do or prove it in time", AGENT_LOG),
         Reason::Busy => ("the host has too much under way", "try again"),
         Reason::Stopping => ("the host's agent is shutting down", "try again when it is back"),

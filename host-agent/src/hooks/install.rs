@@ -312,8 +312,8 @@ fn failure(path: &Path, error: Error) -> InstallError {
 fn next_step(state: State) -> Option<&'static str> {
     match state {
         State::Missing => Some(
-            "run `fence-vmchanneld hook install --reload`; without the hook a VM with our channel does not start \
-             while the agent is away",
+            "run `fence-vmchanneld hook install --reload`; without the hook a VM that the agent has not seen yet \
+             does not start while the agent is away",
         ),
         State::Outdated => Some("run `fence-vmchanneld hook install` to update it"),
         State::NotNoticed => Some(

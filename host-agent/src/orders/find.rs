@@ -30,7 +30,7 @@ pub(super) async fn find(
         return (Event::Found(Found::Nothing("its process could not be looked for".into())), None);
     }
     let Some(instance) = sighting.instance() else {
-        return look_without_process(hypervisor, domain).await;
+        return look_without_process(hypervisor, permit, domain).await;
     };
     if permit.power() == Power::Reboot && hypervisor.is_connected() {
         let how = if domain.persistent { Ok(Recipe::Defined) } else { hypervisor.recipe(permit).await };
@@ -75,16 +75,28 @@ const JOB_PATIENCE: Duration = Duration::from_secs(3);
 const RETRY_JOB: Duration = Duration::from_millis(50);
 
 /// libvirt's fresh word, and whether any process of the domain is there that its files do not tell of.
-async fn look_without_process(hypervisor: &dyn Hypervisor, domain: &Domain) -> Brought {
+async fn look_without_process(hypervisor: &dyn Hypervisor, permit: &Permit, domain: &Domain) -> Brought {
     let standing = match settled(hypervisor, domain).await {
         Ok(standing) => standing,
         Err(error) => return (Event::Found(Found::Nothing(error.to_string())), None),
     };
     let stray = hypervisor.process_of(domain.uuid, Duration::ZERO).await;
     let proof = Proof::never_ran_here(standing, &stray);
-    match stray.instance() {
+    match stray.instance().filter(|_| may_be_ours(standing)) {
+        Some(instance) if standing == Standing::Active => {
+            (Event::Found(ask_for_job(hypervisor, permit).await), Some(instance))
+        }
         Some(instance) => (Event::Found(Found::Unattended), Some(instance)),
         None => (Event::Found(Found::NotRunning(standing, proof)), None),
+    }
+}
+
+/// Whether the end of a process that libvirt's files do not tell of would mean that the domain is off. One that moved, or is
+/// moving, runs on another host, whatever is left of it here.
+fn may_be_ours(standing: Standing) -> bool {
+    match standing {
+        Standing::Active | Standing::Crashed | Standing::ShutOff => true,
+        Standing::Leaving | Standing::Moved | Standing::Unclear => false,
     }
 }
 
@@ -97,4 +109,16 @@ pub(super) async fn runs_again(hypervisor: &dyn Hypervisor, domain: &Domain, gon
     }
     let was_known = domain.instance.as_ref() == Some(gone);
     !was_known && hypervisor.process_of(domain.uuid, Duration::ZERO).await != Sighting::Absent
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_left_here_of_a_domain_that_moved_is_no_evidence() {
+        for standing in [Standing::Moved, Standing::Leaving, Standing::Unclear] {
+            assert!(!may_be_ours(standing), "{standing:?}");
+        }
+    }
 }

@@ -89,7 +89,8 @@ impl Orders {
         };
         let mut state = self.lock();
         let decision = state.arbiter.accept(&application, self.begun.elapsed());
-        audit::accepted(&permit, request.id, &decision);
+        let quota = state.quotas.entry(permit.asker().uuid()).or_default().clone();
+        audit::accepted(&permit, request.id, &decision, &quota);
         match decision {
             Decision::Repeat(verdict) => Taken::Verdict(*verdict),
             Decision::Refuse(reason, why) => {
