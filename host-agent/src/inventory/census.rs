@@ -37,7 +37,7 @@ const RETRY: Duration = Duration::from_secs(1);
 
 enum Look {
     Everything { begun: u64, seen: Result<Vec<Domain>, CallError> },
-    One { uuid: Uuid, seen: Result<Domain, CallError> },
+    One { uuid: Uuid, begun: u64, seen: Result<Domain, CallError> },
 }
 
 enum Event {
@@ -58,6 +58,8 @@ pub struct Census {
     fresh: HashMap<Uuid, u64>,
     announced: HashMap<Uuid, Instant>,
     looks: u64,
+    /// The number of the look that the last listing was.
+    listed: u64,
     listing: bool,
     list_again: bool,
     looking: HashSet<Uuid>,
@@ -83,11 +85,12 @@ impl Census {
             fresh: HashMap::new(),
             announced: HashMap::new(),
             looks: 0,
+            listed: 0,
             listing: false,
             list_again: true,
             looking: HashSet::new(),
             look_again: HashSet::new(),
-            next: Instant::now(),
+            next: Instant::now() + every,
         }
     }
 
@@ -111,7 +114,7 @@ impl Census {
                 Event::Changed(Change::Lost) => tracing::warn!("libvirt is gone; waiting for it"),
                 Event::Hinted(Hint::Starting(domain)) => self.announce(*domain),
                 Event::Looked(Look::Everything { begun, seen }) => self.take_all(begun, seen),
-                Event::Looked(Look::One { uuid, seen }) => self.take_one(uuid, seen),
+                Event::Looked(Look::One { uuid, begun, seen }) => self.take_one(uuid, begun, seen),
             }
         }
     }
@@ -137,12 +140,17 @@ impl Census {
         for uuid in ready {
             self.look_again.remove(&uuid);
             self.looking.insert(uuid);
-            looks.push(Box::pin(async move { Look::One { uuid, seen: on.domain(uuid).await } }));
+            self.looks += 1;
+            let begun = self.looks;
+            looks.push(Box::pin(async move { Look::One { uuid, begun, seen: on.domain(uuid).await } }));
         }
     }
 
-    fn take_one(&mut self, uuid: Uuid, seen: Result<Domain, CallError>) {
+    fn take_one(&mut self, uuid: Uuid, begun: u64, seen: Result<Domain, CallError>) {
         self.looking.remove(&uuid);
+        if begun < self.listed {
+            return self.want(uuid); // a listing that began later was faster
+        }
         match seen {
             Ok(domain) => {
                 self.announced.remove(&uuid);
@@ -185,6 +193,7 @@ impl Census {
             self.inventory.put(domain);
         }
         self.fresh.clear();
+        self.listed = begun;
         self.inventory.complete = true;
         self.publish();
     }

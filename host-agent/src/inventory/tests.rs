@@ -378,3 +378,19 @@ async fn a_name_that_goes_from_one_domain_to_another_means_the_new_one() {
     assert_eq!(now.find(&"web1".parse().unwrap()).map(|domain| domain.uuid), Some(Uuid::from_u128(2)));
     assert_eq!(now.find(&"old".parse().unwrap()).map(|domain| domain.uuid), Some(Uuid::from_u128(1)));
 }
+
+#[tokio::test(start_paused = true)]
+async fn an_older_look_at_one_domain_never_overwrites_a_newer_listing() {
+    let stage = Stage::with([domain(1, RUNNING)]).await;
+    *stage.script.look_takes.lock().unwrap() = Duration::from_secs(5);
+    stage.tells(one(1)).await;
+    stage.passes(1).await; // it was seen running, and that answer is under way
+    stage.becomes(domain(1, OFF)); // its event is lost
+
+    stage.tells(Change::Everything).await;
+    stage.passes(1).await;
+    assert_eq!(stage.known(1), Some(OFF));
+    stage.passes(5).await;
+
+    assert_eq!(stage.known(1), Some(OFF));
+}

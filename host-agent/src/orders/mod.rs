@@ -78,6 +78,15 @@ impl Orders {
 
     /// Accepts a permitted request, in the order of these calls.
     pub fn accept(self: &Arc<Self>, permit: Permit, request: &Request) -> Taken {
+        match self.take(permit, request) {
+            Taken::Verdict(verdict) => {
+                Taken::Verdict(Verdict { simulated: self.hypervisor.is_simulated(), ..verdict })
+            }
+            Taken::Ticket(ticket) => Taken::Ticket(ticket),
+        }
+    }
+
+    fn take(self: &Arc<Self>, permit: Permit, request: &Request) -> Taken {
         let application = Application {
             asker: (permit.asker().uuid(), permit.asker().instance().id),
             request: request.id,

@@ -154,14 +154,15 @@ impl<'a> Session<'a> {
     /// The order that this permit becomes, after the delay that the client asked for.
     pub(super) fn order(&self, permit: Permit, request: &Request) -> Pending {
         let id = request.id;
+        let simulated = self.agent.hypervisor.is_simulated();
+        let at_once = move |verdict| Taken::Verdict(Verdict { simulated, ..verdict });
         if *self.agent.stopping.borrow() {
-            let stopping = Verdict::failed(Reason::Stopping, "the host's agent is shutting down: ask again");
-            return Pending::Taken(id, Taken::Verdict(stopping));
+            return Pending::Taken(id, at_once(stopping()));
         }
         if request.method == Method::Cycle && permit.power() == Power::Reboot {
             let detail = "a reset inside a running process proves nothing: use method onoff";
             let verdict = Verdict { detail: Some(detail.into()), ..Verdict::refused(Reason::Unsupported) };
-            return Pending::Taken(id, Taken::Verdict(verdict));
+            return Pending::Taken(id, at_once(verdict));
         }
         let (Route::Here, orders) = (route(&permit), self.agent.orders.clone());
         if request.delay.is_zero() {
@@ -169,19 +170,29 @@ impl<'a> Session<'a> {
         }
         let (rules, domains) = (self.agent.policy.clone(), self.agent.inventory.clone());
         let (guest, request, target) = (self.guest.clone(), request.clone(), Target::Uuid(permit.target()));
-        Pending::Order(
-            id,
-            Box::pin(async move {
-                sleep(request.delay).await;
-                // What was allowed before the delay may no longer be.
-                let (rules, domains) = (rules.borrow().clone(), domains.borrow().clone());
-                match rules.permit(&guest, permit.power(), &target, &domains) {
-                    Ok(permit) => orders.accept(permit, &request),
-                    Err(refusal) => Taken::Verdict(reply::verdict_of_refusal(&refusal)),
+        let is_stopping = self.agent.stopping.clone();
+        let after_delay = async move {
+            sleep(request.delay).await;
+            if *is_stopping.borrow() {
+                return at_once(stopping());
+            }
+            // What was allowed before the delay may no longer be.
+            let (rules, domains) = (rules.borrow().clone(), domains.borrow().clone());
+            match rules.permit(&guest, permit.power(), &target, &domains) {
+                Ok(permit) => orders.accept(permit, &request),
+                Err(refusal) => {
+                    let quota = orders.quota(guest.uuid());
+                    quota.refused(&guest, request.ask.op(), permit.name().as_str(), &refusal);
+                    at_once(reply::verdict_of_refusal(&refusal))
                 }
-            }),
-        )
+            }
+        };
+        Pending::Order(id, Box::pin(after_delay))
     }
+}
+
+fn stopping() -> Verdict {
+    Verdict::failed(Reason::Stopping, "the host's agent is shutting down: ask again")
 }
 
 /// The connection's random number, 32 hex digits.

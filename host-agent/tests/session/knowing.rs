@@ -139,3 +139,29 @@ async fn monitor_says_that_the_host_can_act() {
     assert_eq!((verdict.ruling, verdict.state), (Ruling::Done, None));
     assert!(verdict.simulated);
 }
+
+#[tokio::test(start_paused = true)]
+async fn every_verdict_without_real_machines_behind_it_is_marked() {
+    let agent = Agent::with_domains(vec![
+        domain("web1", "web"),
+        Entry { stop_ms: 60_000, ..domain("web2", "web") },
+        domain("web3", "web"),
+    ])
+    .await;
+    let (mut guest, mut condemned) = (agent.guest("web1").await, agent.guest("web2").await);
+    guest.sends(&crate::guest::off("web2"));
+
+    let verdicts = [
+        ("done", guest.asks_off("web3").await),
+        ("status", guest.asks_status("web3").await),
+        ("not permitted", guest.asks_off("nobody").await),
+        ("busy", guest.asks_reboot("web2").await),
+        ("condemned", condemned.asks_off("web1").await),
+    ];
+    agent.begins_to_stop();
+    let stopping = guest.asks_on("web3").await;
+
+    for (what, verdict) in verdicts.into_iter().chain([("stopping", stopping)]) {
+        assert!(verdict.simulated, "{what}: {verdict:?}");
+    }
+}
