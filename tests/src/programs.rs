@@ -77,21 +77,20 @@ pub fn ours(name: &str) -> Result<PathBuf> {
         })
 }
 
-/// Cargo's target directory of the running program, where the lab keeps what it builds.
+/// Cargo's target directory of the running program (`TARGET/debug/PROGRAM` or `TARGET/debug/deps/TEST`), where the lab keeps
+/// what it builds.
 ///
 /// # Errors
 /// When the running program does not lie in a target directory.
 pub(crate) fn target_directory() -> Result<PathBuf> {
     let running = env::current_exe().doing("find the running program")?;
-    running
-        .ancestors()
-        .find(|directory| directory.join("CACHEDIR.TAG").is_file())
-        .map(Path::to_path_buf)
-        .ok_or_else(|| LabError::Missing {
-            what: format!("cargo's target directory around {}", running.display()),
-            remedy: "set FENCE_LAB_CACHE to a directory and FENCE_VMCHANNEL_CLIENT to the static client"
-                .into(),
-        })
+    let mut above = running.ancestors().skip(1);
+    let profile = above.find(|directory| !directory.ends_with("deps"));
+    let target = profile.filter(|profile| profile.join("deps").is_dir()).and_then(Path::parent);
+    target.map(Path::to_path_buf).ok_or_else(|| LabError::Missing {
+        what: format!("cargo's target directory around {}", running.display()),
+        remedy: "set FENCE_LAB_CACHE to a directory and FENCE_VMCHANNEL_CLIENT to the static client".into(),
+    })
 }
 
 fn exit_code(status: ExitStatus) -> i32 {
