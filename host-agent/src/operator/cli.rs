@@ -6,7 +6,9 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Args, Parser, Subcommand};
+
+use crate::policy::Action;
 
 /// Fencing for virtual machines through their own channels: the agent on the host, and commands to set it up.
 #[derive(Debug, Clone, PartialEq, Eq, Parser)]
@@ -80,7 +82,7 @@ pub enum Command {
     Explain {
         /// The domain that would ask, by name or UUID.
         source: String,
-        /// What it would ask for.
+        /// What it would ask for: status, list, off, on or reboot.
         action: Action,
         /// The domain that it is about, by name or UUID.
         target: String,
@@ -88,35 +90,6 @@ pub enum Command {
     /// The libvirt hook that tells the agent of VMs before they start.
     #[command(subcommand)]
     Hook(HookCommand),
-}
-
-/// What a guest can ask for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum Action {
-    /// Whether it is on or off.
-    Status,
-    /// Whether it is seen in a list.
-    List,
-    /// Power off.
-    Off,
-    /// Power on.
-    On,
-    /// Off and on.
-    Reboot,
-}
-
-impl Action {
-    /// The word of the command line and of the protocol.
-    #[must_use]
-    pub fn word(self) -> &'static str {
-        match self {
-            Self::Status => "status",
-            Self::List => "list",
-            Self::Off => "off",
-            Self::On => "on",
-            Self::Reboot => "reboot",
-        }
-    }
 }
 
 /// What to do with channels.

@@ -9,11 +9,11 @@ use std::io::{self, Write};
 use serde::Serialize;
 
 use super::Failure;
-use super::cli::Action;
 use super::report::Report;
 use super::table::{plain, shell_word};
 use crate::config::Config;
 use crate::control::{Answer, Question, ask};
+use crate::policy::Action;
 
 /// What `explain` prints.
 #[derive(Debug, Serialize)]
