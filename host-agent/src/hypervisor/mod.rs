@@ -24,6 +24,9 @@ pub enum CallError {
     /// It did not answer within its deadline; the call may still take effect.
     #[error("libvirt did not answer within {0:?}")]
     Deadline(std::time::Duration),
+    /// Too many calls are under way or hang.
+    #[error("too many calls of libvirt are under way: see whether it hangs")]
+    Busy,
     /// It does not know the domain.
     #[error("libvirt does not know this domain")]
     NoDomain,

@@ -70,7 +70,8 @@ pub async fn settled(hypervisor: &dyn Hypervisor, domain: &Domain) -> Result<Sta
         let runs = matches!(standing, Standing::Active | Standing::Leaving);
         let noticed = !runs || hypervisor.instance_now(domain) != Sighting::Absent;
         if noticed || hypervisor.is_simulated() || Instant::now() > until {
-            let moved = domain.standing == Standing::Moved && standing == Standing::ShutOff;
+            let was_going = matches!(domain.standing, Standing::Moved | Standing::Leaving);
+            let moved = was_going && standing == Standing::ShutOff;
             return Ok(if moved { Standing::Moved } else { standing });
         }
         sleep(ASK_AGAIN).await;

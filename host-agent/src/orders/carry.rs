@@ -237,7 +237,7 @@ impl Carrier {
                 if let Some(proof) = Proof::process_gone(&instance) {
                     let another = match domain {
                         Some(domain) => runs_again(&*orders.hypervisor, &domain, &instance).await,
-                        None => false,
+                        None => true, // nobody looked: look again
                     };
                     return (Event::ProcessGone(proof, another), None);
                 }

@@ -63,9 +63,13 @@ async fn ask_for_job(hypervisor: &dyn Hypervisor, permit: &Permit) -> Found {
             Ok(Job::Arriving) => return Found::Arriving,
             Ok(Job::Ended) | Err(CallError::NoDomain) => return Found::Ending,
             Err(CallError::Unreachable(_) | CallError::Deadline(_)) => return Found::Unattended,
-            Err(CallError::Failed(_)) if !hypervisor.is_connected() => return Found::Unattended,
+            Err(CallError::Busy | CallError::Failed(_)) if !hypervisor.is_connected() => {
+                return Found::Unattended;
+            }
+            // Calls that are under way end meanwhile: what is left hangs.
+            Err(CallError::Busy) if Instant::now() > until => return Found::Unattended,
             Err(CallError::Failed(why)) if Instant::now() > until => return Found::Nothing(why),
-            Err(CallError::Failed(_)) => sleep(RETRY_JOB).await,
+            Err(CallError::Busy | CallError::Failed(_)) => sleep(RETRY_JOB).await,
         }
     }
 }

@@ -79,15 +79,16 @@ pub(super) fn recipe(connect: &Connect, uuid: Uuid) -> Result<Recipe, CallError>
 pub(super) fn job(connect: &Connect, uuid: Uuid) -> Result<Job, CallError> {
     let handle = lookup(connect, uuid)?;
     let outwards = c_int::try_from(sys::VIR_DOMAIN_JOB_OPERATION_MIGRATION_OUT).ok();
-    match ffi::running_job(&handle) {
+    let arriving = match ffi::running_job(&handle) {
         Ok(Some(job)) if Some(job) == outwards => return Ok(Job::Leaving),
-        Ok(_) => {}
-        // libvirt tells of an incoming migration, and of a domain that does not run, by an error.
-        Err(error) if is_refusal(&error) => {}
+        Ok(_) => false,
+        // libvirt has no statistics of a domain that is just arriving, nor of one that does not run, which it tells apart.
+        Err(error) if is_refusal(&error) => error.code() == ErrorNumber::OperationUnsupported,
         Err(error) => return Err(call_error(error)),
-    }
+    };
     Ok(match standing_of(&handle)? {
         Standing::Leaving => Job::Arriving,
+        Standing::Active | Standing::Crashed if arriving => Job::Arriving,
         Standing::Active | Standing::Crashed => Job::None,
         Standing::ShutOff | Standing::Moved | Standing::Unclear => Job::Ended,
     })

@@ -14,7 +14,7 @@ use virt::domain::Domain as Handle;
 use virt_sys as sys;
 
 use super::link::call_error;
-use super::process::instance_from_pid_file;
+use super::process::instance_in_time;
 use crate::domain::{Domain, Mode, Standing};
 use crate::domain_xml::{self, DomainXml, XmlError};
 use crate::hypervisor::CallError;
@@ -95,7 +95,7 @@ impl Look {
         problems.iter().for_each(|problem| self.tell(uuid, problem));
         let run_dir = self.run_dir.as_deref();
         let instance =
-            run_dir.and_then(|run_dir| instance_from_pid_file(run_dir, name.as_str(), uuid).instance());
+            run_dir.and_then(|run_dir| instance_in_time(run_dir, name.as_str(), uuid, None).instance());
         Domain { uuid, name, standing, persistent, cluster, channels, owner, instance }
     }
 

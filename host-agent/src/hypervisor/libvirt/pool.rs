@@ -108,7 +108,7 @@ impl Pool {
         operation: impl FnOnce(&Connect) -> Result<T, CallError> + Send + 'static,
     ) -> Result<T, CallError> {
         if self.threads.are_exhausted() {
-            return Err(CallError::Failed("too many hung calls: look whether libvirtd is stuck".to_owned()));
+            return Err(CallError::Busy);
         }
         match tokio::time::timeout(deadline, self.run(lane, operation)).await {
             Ok(result) => result,

@@ -38,8 +38,10 @@ impl Default for Scan {
 
 impl Scan {
     pub(super) async fn process_of(&self, uuid: Uuid, age: Duration) -> Sighting {
+        let asked = Instant::now();
         let mut last = self.last.lock().await;
-        let fresh = last.take().filter(|(begun, _)| begun.elapsed() < age);
+        // Who waited for a look that began after it asked has its answer.
+        let fresh = last.take().filter(|(begun, _)| *begun >= asked || begun.elapsed() < age);
         *last = match fresh {
             Some(fresh) => Some(fresh),
             None => self.look().await,
