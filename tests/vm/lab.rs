@@ -5,6 +5,9 @@ use std::io::{BufRead, BufReader, Read};
 use std::os::unix::process::CommandExt;
 use std::process::{Command, Stdio};
 
+use nix::sys::signal::{Signal, killpg};
+use nix::unistd::Pid;
+
 use fence_vmchannel_tests::{Channel, Guest, Lab, Result, programs};
 
 #[test]
@@ -88,7 +91,8 @@ fn a_lab_ends_when_the_process_that_owns_it_is_killed() -> Result<()> {
     let mut started = String::new();
     answers.read_line(&mut started).unwrap();
 
-    Command::new("kill").args(["-9", "--", &format!("-{}", owner.id())]).status().unwrap();
+    let group = Pid::from_raw(i32::try_from(owner.id()).unwrap());
+    killpg(group, Signal::SIGKILL).unwrap();
     owner.wait().unwrap();
     answers.read_to_string(&mut String::new()).unwrap(); // the supervisor's end
 
