@@ -86,7 +86,8 @@ fn a_lab_ends_when_the_process_that_owns_it_is_killed() -> Result<()> {
     let supervisor = programs::ours("fence-vmchannel-lab")?;
     let script = format!("sleep 1000 | setsid {} {}", supervisor.display(), directory.display());
     let mut shell = Command::new("sh");
-    let mut owner = shell.args(["-c", &script]).process_group(0).stdout(Stdio::piped()).spawn().unwrap();
+    shell.args(["-c", &script]).process_group(0).stdout(Stdio::piped()).stderr(Stdio::null());
+    let mut owner = shell.spawn().unwrap();
     let mut answers = BufReader::new(owner.stdout.take().unwrap());
     let mut started = String::new();
     answers.read_line(&mut started).unwrap();
