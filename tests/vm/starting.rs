@@ -37,6 +37,7 @@ fn a_vm_starts_and_is_served_while_the_agent_runs_with_and_without_the_hook() ->
     let transient = plan("run2").transient().start(&lab)?;
     let with = served(&agent, "run2", Instant::now())?;
 
+    println!("served after a start: without the hook {without:?}, with it {with:?}");
     assert!(without < SERVED && with < SERVED, "{without:?} {with:?}");
     assert!(transient.is_running());
     Ok(())
@@ -66,6 +67,7 @@ fn a_vm_starts_while_the_agent_is_dead_and_is_served_after_its_return() -> Resul
     let second = served(&agent, "dead2", since)?;
 
     assert!(guest.is_running() && transient.is_running());
+    println!("served after the agent's return: {first:?}, {second:?}");
     // QEMU tries again each second; that second may have just begun.
     assert!(first.max(second) < SERVED + Duration::from_millis(500), "{first:?} {second:?}");
     Ok(())
@@ -84,6 +86,7 @@ fn a_vm_starts_while_the_agent_hangs_and_is_served_when_it_goes_on() -> Result<(
     let since = Instant::now();
     let first = served(&agent, "hang1", since)?;
     let second = served(&agent, "hang2", since)?;
+    println!("served after the agent went on: {first:?}, {second:?}");
 
     assert!(guest.is_running() && transient.is_running());
     assert!(first.max(second) < SERVED + Duration::from_millis(500), "{first:?} {second:?}");
