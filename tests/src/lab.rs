@@ -103,12 +103,6 @@ impl Lab {
         self.directory.join("policy.d")
     }
 
-    /// The supervisor's pid; SIGTERM to it ends the lab.
-    #[must_use]
-    pub fn supervisor_pid(&self) -> u32 {
-        self.supervisor_pid
-    }
-
     /// Moves the calling thread, and what it starts from now on, into the lab. There is no way back.
     ///
     /// # Errors
