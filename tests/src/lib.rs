@@ -23,6 +23,8 @@
 //! # }
 //! ```
 
+pub mod asker;
+pub mod dice;
 pub mod error;
 pub mod guest;
 pub mod host;
@@ -30,7 +32,10 @@ pub mod image;
 pub mod lab;
 pub mod peer;
 pub mod programs;
+pub mod rounds;
 
+pub use asker::{Answer, Asker};
+pub use dice::Dice;
 pub use error::{LabError, Result};
 pub use guest::{Channel, Guest};
 pub use host::Agent;

@@ -7,7 +7,7 @@ use std::io::{ErrorKind, Read, Write};
 use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
 
-use fence_vmchannel_protocol::{Decoder, Frame, Reply, Request, encode_line};
+use fence_vmchannel_protocol::{Decoder, Frame, Reply, Request, RequestId, encode_line};
 
 use crate::error::{Doing, LabError, Result};
 use crate::lab::Lab;
@@ -50,12 +50,33 @@ impl Peer {
     /// # Errors
     /// When the agent closes the connection or does not answer in time.
     pub fn ask(&mut self, request: &Request, patience: Duration) -> Result<Reply> {
-        let line = encode_line(request).map_err(std::io::Error::other);
-        self.send(&line.doing("write a request")?)?;
+        self.say(request)?;
         let deadline = Instant::now() + patience;
         loop {
+            let reply = self.hear(request.id, deadline)?;
+            if reply.is_final() {
+                return Ok(reply);
+            }
+        }
+    }
+
+    /// Sends a request.
+    ///
+    /// # Errors
+    /// When the agent has closed the connection.
+    pub fn say(&mut self, request: &Request) -> Result<()> {
+        let line = encode_line(request).map_err(std::io::Error::other);
+        self.send(&line.doing("write a request")?)
+    }
+
+    /// The next reply to the request with this id, progress too. Replies to others are passed over.
+    ///
+    /// # Errors
+    /// When the agent closes the connection or says nothing of it until `deadline`.
+    pub fn hear(&mut self, id: RequestId, deadline: Instant) -> Result<Reply> {
+        loop {
             let reply = self.next_reply(deadline)?;
-            if reply.id == request.id && reply.is_final() {
+            if reply.id == id {
                 return Ok(reply);
             }
         }

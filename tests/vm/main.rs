@@ -2,6 +2,7 @@
 
 mod away;
 mod channels;
+mod chaos;
 mod cycles;
 mod evidence;
 mod fencing;
