@@ -1,5 +1,6 @@
 //! libvirtd dies, hangs and comes back at any moment of an order: nothing false is said, nothing is lost.
 
+use std::panic::resume_unwind;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -36,7 +37,11 @@ const STUBBORN_ORDER: Duration = Duration::from_millis(1100);
 const HOT: Duration = Duration::from_millis(12);
 
 fn fate(dice: &mut Dice) -> Fate {
-    let blow = [Blow::Killed, Blow::Stopped, Blow::Restarted][usize::try_from(dice.below(3)).unwrap()];
+    let blow = match dice.below(3) {
+        0 => Blow::Killed,
+        1 => Blow::Stopped,
+        _ => Blow::Restarted,
+    };
     let stubborn = dice.below(4) == 0;
     let end = LEAD + if stubborn { STUBBORN_ORDER } else { ORDER };
     let at = match dice.below(2) {
@@ -151,7 +156,7 @@ fn struck_in_mid_destroy(name: &str, strike: impl Fn(&Lab) -> Result<()> + Sync)
             scope.spawn(|| asker.power(Power::Off, &target, PATIENCE).map(|off| (process.is_gone(), off)));
         thread::sleep(Duration::from_secs(1)); // the destroy is under way, and will be for long
         strike(&lab)?;
-        off.join().expect("somebody asks")
+        off.join().unwrap_or_else(|panic| resume_unwind(panic))
     });
     lab.libvirtd_cont()?;
 
