@@ -5,6 +5,7 @@
 //! Invariant: guest bytes are never logged raw (names have no control characters), and a guest cannot write more than
 //! [`LINES_PER_MINUTE`] lines about things that change nothing.
 
+use std::collections::VecDeque;
 use std::sync::Mutex;
 use std::time::Duration;
 
@@ -20,6 +21,7 @@ use crate::policy::{Permit, Refusal};
 
 /// How many lines a guest can cause in a minute.
 pub const LINES_PER_MINUTE: u32 = 6;
+const MINUTE: Duration = Duration::from_secs(60);
 
 /// A power request was permitted, and taken or not. What it comes to is written when it ends.
 pub fn accepted(permit: &Permit, request: RequestId, decision: &Decision, quota: &Quota) {
@@ -96,30 +98,31 @@ impl Ended<'_> {
     }
 }
 
-/// What one guest may still write this minute.
-#[derive(Debug)]
-pub struct Quota(Mutex<(Instant, u32, u64)>);
+/// What one guest may still write. In no minute, whenever it begins, more than [`LINES_PER_MINUTE`] lines.
+#[derive(Debug, Default)]
+pub struct Quota(Mutex<Written>);
 
-impl Default for Quota {
-    fn default() -> Self {
-        Self(Mutex::new((Instant::now(), 0, 0)))
-    }
+#[derive(Debug, Default)]
+struct Written {
+    /// When the lines of the last minute were written; nothing is held for who writes nothing.
+    lines: VecDeque<Instant>,
+    left_out: u64,
 }
 
 impl Quota {
     /// `Some(how many were left out since)` if a line may be written now.
     pub fn take(&self) -> Option<u64> {
-        let mut quota = self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        let (since, written, left_out) = &mut *quota;
-        if since.elapsed() >= Duration::from_secs(60) {
-            (*since, *written) = (Instant::now(), 0);
+        let mut written = self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let now = Instant::now();
+        while written.lines.front().is_some_and(|at| now.duration_since(*at) >= MINUTE) {
+            written.lines.pop_front();
         }
-        if *written >= LINES_PER_MINUTE {
-            *left_out += 1;
+        if written.lines.len() >= LINES_PER_MINUTE as usize {
+            written.left_out += 1;
             return None;
         }
-        *written += 1;
-        Some(std::mem::take(left_out))
+        written.lines.push_back(now);
+        Some(std::mem::take(&mut written.left_out))
     }
 
     /// A guest's claim was refused.
@@ -137,5 +140,39 @@ impl Quota {
             let left_out = Some(left_out).filter(|count| *count > 0);
             tracing::warn!(target: "audit", domain, pid, uid, %why, left_out, "stranger refused");
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn no_minute_has_more_lines_than_allowed_whenever_it_begins() {
+        let quota = Quota::default();
+        let mut written = Vec::new();
+
+        for _ in 0..600 {
+            tokio::time::advance(Duration::from_millis(700)).await;
+            written.extend(quota.take().map(|_| Instant::now()));
+        }
+
+        let allowed = LINES_PER_MINUTE as usize;
+        assert!(written.len() >= allowed * 6, "{}", written.len());
+        let too_dense = written.windows(allowed + 1).find(|lines| lines[allowed] - lines[0] < MINUTE);
+        assert_eq!(too_dense, None);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_was_left_out_is_told_with_the_next_line() {
+        let quota = Quota::default();
+        for _ in 0..LINES_PER_MINUTE {
+            assert_eq!(quota.take(), Some(0));
+        }
+
+        assert_eq!((quota.take(), quota.take()), (None, None));
+        tokio::time::advance(MINUTE).await;
+
+        assert_eq!(quota.take(), Some(2));
     }
 }

@@ -4,19 +4,20 @@
 //!
 //! Invariant: what is tended is exactly what the last snapshot says.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use tokio::sync::Notify;
 use tokio::task::{AbortHandle, JoinSet};
 use uuid::Uuid;
 
 use crate::agent::Agent;
 use crate::channel::socket;
-use crate::channel::tend::tend;
+use crate::channel::tend::{Door, tend};
 use crate::daemon::Task;
-use crate::domain::{ChannelSpec, Mode};
+use crate::domain::{ChannelSpec, Domain, Mode};
 use crate::inventory::Inventory;
 
 /// A socket without a domain may be that of a VM which is just being started by a hook.
@@ -25,34 +26,56 @@ const LEFTOVER: Duration = Duration::from_secs(60);
 /// The channels that are tended.
 #[derive(Debug, Default)]
 pub struct Channels {
-    tended: HashMap<(Uuid, ChannelSpec), AbortHandle>,
+    /// The snapshot that was followed last.
+    followed: Arc<Inventory>,
+    tended: HashMap<Uuid, Vec<Tended>>,
+}
+
+#[derive(Debug)]
+struct Tended {
+    door: Arc<Door>,
+    task: AbortHandle,
 }
 
 impl Channels {
-    /// Makes what is tended equal to what the snapshot says.
-    pub fn follow(&mut self, now: &Inventory, agent: &Arc<Agent>, tasks: &mut JoinSet<Task>) {
-        let wanted: HashSet<(Uuid, &ChannelSpec)> = now
-            .iter()
-            .flat_map(|domain| domain.channels.iter().map(|spec| (domain.uuid, spec)))
-            .filter(|(uuid, spec)| spec.mode == Mode::Connect || now.get(*uuid).is_some_and(|d| d.is_alive()))
-            .collect();
-        self.tended.retain(|(uuid, spec), task| {
-            let keep = wanted.contains(&(*uuid, spec)) && !task.is_finished();
-            if !keep {
-                task.abort();
-                forget(spec);
+    /// Makes what is tended equal to what the snapshot says. Only the channels of domains that changed hear of it.
+    pub fn follow(&mut self, now: &Arc<Inventory>, agent: &Arc<Agent>, tasks: &mut JoinSet<Task>) {
+        let before = std::mem::replace(&mut self.followed, now.clone());
+        self.tended.retain(|uuid, tended| {
+            let is_known = now.get(*uuid).is_some();
+            tended.iter().filter(|_| !is_known).for_each(Tended::end);
+            is_known
+        });
+        for domain in now.iter() {
+            let old = before.get(domain.uuid);
+            let is_same = old.is_some_and(|old| Arc::ptr_eq(old, domain) || old == domain);
+            let mut of_domain = self.tended.get(&domain.uuid).into_iter().flatten();
+            if !is_same || of_domain.any(|tended| tended.task.is_finished()) {
+                self.adjust(domain, agent, tasks);
+            }
+        }
+    }
+
+    fn adjust(&mut self, domain: &Domain, agent: &Arc<Agent>, tasks: &mut JoinSet<Task>) {
+        let is_alive = domain.is_alive();
+        let wanted = || domain.channels.iter().filter(|spec| spec.mode == Mode::Connect || is_alive);
+        let tended = self.tended.entry(domain.uuid).or_default();
+        tended.retain(|one| {
+            let keep = wanted().any(|spec| *spec == one.door.spec) && !one.task.is_finished();
+            if keep {
+                one.door.changed.notify_one()
+            } else {
+                one.end()
             }
             keep
         });
-        for (uuid, spec) in wanted {
-            let key = (uuid, spec.clone());
-            self.tended.entry(key).or_insert_with_key(|(uuid, spec)| {
-                let (uuid, spec, agent) = (*uuid, spec.clone(), agent.clone());
-                tasks.spawn(async move {
-                    tend(uuid, spec, agent).await;
-                    Task::Channel
-                })
-            });
+        for spec in wanted() {
+            if !tended.iter().any(|one| one.door.spec == *spec) {
+                tended.push(Tended::begin(domain.uuid, spec, agent, tasks));
+            }
+        }
+        if tended.is_empty() {
+            self.tended.remove(&domain.uuid);
         }
     }
 
@@ -75,11 +98,25 @@ impl Channels {
     }
 }
 
-/// A channel that is no more leaves no file.
-fn forget(spec: &ChannelSpec) {
-    if spec.mode == Mode::Connect
-        && let Err(error) = socket::remove(&spec.path)
-    {
-        tracing::warn!(path = %spec.path.display(), %error, "a socket could not be removed");
+impl Tended {
+    fn begin(domain: Uuid, spec: &ChannelSpec, agent: &Arc<Agent>, tasks: &mut JoinSet<Task>) -> Self {
+        let door = Arc::new(Door { domain, spec: spec.clone(), changed: Notify::new() });
+        let tending = tend(door.clone(), agent.clone());
+        let task = tasks.spawn(async move {
+            tending.await;
+            Task::Channel
+        });
+        Self { door, task }
+    }
+
+    /// A channel that is no more leaves no file.
+    fn end(&self) {
+        self.task.abort();
+        let spec = &self.door.spec;
+        if spec.mode == Mode::Connect
+            && let Err(error) = socket::remove(&spec.path)
+        {
+            tracing::warn!(path = %spec.path.display(), %error, "a socket could not be removed");
+        }
     }
 }

@@ -1,11 +1,17 @@
 //! How each channel is, for the operator.
+//!
+//! In:  what the channels' tasks say. Out: the state of one channel; and what they share about the host's sockets.
+//!
+//! Invariant: a channel where nobody is connected, which most are, costs nothing here.
 
 use std::collections::HashMap;
-use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use uuid::Uuid;
 
+use super::in_use::InUse;
+use super::tend::Door;
+use crate::audit::Quota;
 use crate::domain::ChannelSpec;
 
 /// How a channel is.
@@ -32,49 +38,78 @@ impl std::fmt::Display for Served {
     }
 }
 
-type Places = HashMap<(Uuid, PathBuf), Served>;
+/// The channels of each domain that are not just waiting.
+type Places = HashMap<Uuid, Vec<(Arc<Door>, Served)>>;
 
 /// How all channels are.
 #[derive(Debug, Default, Clone)]
-pub struct Board(Arc<Mutex<Places>>);
+pub struct Board(Arc<Shared>);
+
+#[derive(Debug, Default)]
+struct Shared {
+    places: Mutex<Places>,
+    in_use: InUse,
+    shortage: Quota,
+}
 
 impl Board {
     /// How this channel is.
     #[must_use]
     pub fn of(&self, domain: Uuid, spec: &ChannelSpec) -> Served {
-        self.lock().get(&(domain, spec.path.clone())).cloned().unwrap_or(Served::Waiting)
+        let places = self.lock();
+        let mut of_domain = places.get(&domain).into_iter().flatten();
+        let found = of_domain.find(|(door, _)| door.spec == *spec);
+        found.map_or(Served::Waiting, |(_, served)| served.clone())
     }
 
     /// A place on the board, taken off when it is dropped.
     #[must_use]
-    pub fn place(&self, domain: Uuid, path: &Path) -> Place {
-        let place = Place { board: self.clone(), key: (domain, path.to_owned()) };
-        place.set(Served::Waiting);
-        place
+    pub(super) fn place(&self, door: Arc<Door>) -> Place {
+        Place { board: self.clone(), door }
+    }
+
+    /// Which sockets of the host somebody uses.
+    pub(super) fn in_use(&self) -> &InUse {
+        &self.0.in_use
+    }
+
+    /// What may be logged about a lack of descriptors, which is one lack for all channels.
+    pub(super) fn shortage(&self) -> &Quota {
+        &self.0.shortage
     }
 
     fn lock(&self) -> MutexGuard<'_, Places> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.places.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 /// One channel's place on the board.
 #[derive(Debug)]
-pub struct Place {
+pub(super) struct Place {
     board: Board,
-    key: (Uuid, PathBuf),
+    door: Arc<Door>,
 }
 
 impl Place {
     /// Says how the channel is; `true` if that is new.
-    pub fn set(&self, served: Served) -> bool {
-        let old = self.board.lock().insert(self.key.clone(), served.clone());
-        old != Some(served)
+    pub(super) fn set(&self, served: Served) -> bool {
+        let mut places = self.board.lock();
+        let of_domain = places.entry(self.door.domain).or_default();
+        let found = of_domain.iter().position(|(door, _)| Arc::ptr_eq(door, &self.door));
+        let old = found.map(|at| of_domain.swap_remove(at).1).unwrap_or(Served::Waiting);
+        let is_new = old != served;
+        if served != Served::Waiting {
+            of_domain.push((self.door.clone(), served));
+        }
+        if of_domain.is_empty() {
+            places.remove(&self.door.domain);
+        }
+        is_new
     }
 }
 
 impl Drop for Place {
     fn drop(&mut self) {
-        self.board.lock().remove(&self.key);
+        self.set(Served::Waiting);
     }
 }

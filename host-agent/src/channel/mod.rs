@@ -8,14 +8,18 @@
 
 pub mod board;
 mod bucket;
+mod in_use;
 pub mod socket;
 pub mod tend;
 
-use std::io::{ErrorKind, IoSlice};
+use std::future::poll_fn;
+use std::io::ErrorKind;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use fence_vmchannel_protocol::{Decoder, Frame, Reply, encode_line};
-use tokio::net::UnixStream;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, sleep_until};
 
 use bucket::Bucket;
@@ -45,23 +49,33 @@ pub enum Ended {
     Broken(#[from] std::io::Error),
 }
 
-/// A connection to one guest.
+/// A connection to one guest, over a socket or anything like one.
 #[derive(Debug)]
-pub struct Channel {
-    stream: UnixStream,
+pub struct Channel<S> {
+    stream: S,
     decoder: Decoder,
     inbox: Vec<u8>,
     taken: usize,
     outbox: Vec<u8>,
+    /// Since when the guest has taken nothing of what waits for it.
     stuck_since: Option<Instant>,
     requests: Bucket,
     reads: Bucket,
 }
 
-impl Channel {
+/// What listening brought.
+enum Heard {
+    Frame(Frame),
+    /// All that waited is written.
+    Room,
+    /// Nothing more may be read now.
+    Enough,
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> Channel<S> {
     /// A channel on this connection.
     #[must_use]
-    pub fn new(stream: UnixStream) -> Self {
+    pub fn new(stream: S) -> Self {
         Self {
             stream,
             decoder: Decoder::default(),
@@ -78,25 +92,21 @@ impl Channel {
     /// more. Cancel safe.
     pub async fn hear(&mut self) -> Result<Option<Frame>, Ended> {
         loop {
-            if let Some(frame) = self.next_frame() {
-                return Ok(Some(frame));
-            }
-            let may_read = self.requests.ready_at().max(self.reads.ready_at());
+            let now = Instant::now();
             let stuck = self.stuck_since.map(|since| since + WRITE_PATIENCE);
+            if stuck.is_some_and(|stuck| stuck <= now) {
+                return Err(Ended::NotReading);
+            }
+            let may_read = Some(self.may_read()).filter(|at| *at > now);
+            let wake = may_read.into_iter().chain(stuck).min();
             tokio::select! {
-                ready = self.stream.readable(), if may_read <= Instant::now() => {
-                    ready?;
-                    self.read()?;
-                }
-                () = sleep_until(may_read), if may_read > Instant::now() => {}
-                ready = self.stream.writable(), if !self.outbox.is_empty() => {
-                    ready?;
-                    self.flush()?;
-                    if self.has_room() {
-                        return Ok(None);
-                    }
-                }
-                () = sleep_until(stuck.unwrap_or(may_read)), if stuck.is_some() => return Err(Ended::NotReading),
+                biased; // what came is taken before the time is looked at
+                heard = poll_fn(|cx| self.poll_hear(cx)) => match heard? {
+                    Heard::Frame(frame) => return Ok(Some(frame)),
+                    Heard::Room => return Ok(None),
+                    Heard::Enough => {}
+                },
+                () = sleep_until(wake.unwrap_or(now)), if wake.is_some() => {}
             }
         }
     }
@@ -107,7 +117,7 @@ impl Channel {
         self.outbox.is_empty()
     }
 
-    /// Sends a reply, or keeps it until the guest reads.
+    /// Sends a reply, see [`Channel::say_line`].
     pub fn say(&mut self, reply: &Reply) -> Result<(), Ended> {
         match encode_line(reply) {
             Ok(line) => self.say_line(&line),
@@ -118,17 +128,38 @@ impl Channel {
         }
     }
 
-    /// Sends a line, or keeps it until the guest reads.
+    /// Sends a line: it is written by the next [`Channel::hear`], as far as the guest reads.
     pub fn say_line(&mut self, line: &[u8]) -> Result<(), Ended> {
         if self.outbox.len() + line.len() > OUT_BYTES {
             return Err(Ended::NotReading);
         }
         self.outbox.extend_from_slice(line);
-        self.flush()
+        self.stuck_since.get_or_insert_with(Instant::now);
+        Ok(())
+    }
+
+    fn may_read(&self) -> Instant {
+        self.requests.ready_at().max(self.reads.ready_at())
+    }
+
+    fn poll_hear(&mut self, cx: &mut Context<'_>) -> Poll<Result<Heard, Ended>> {
+        if !self.outbox.is_empty()
+            && let Poll::Ready(written) = self.poll_write(cx)
+        {
+            return Poll::Ready(written.map(|()| Heard::Room));
+        }
+        if let Some(frame) = self.next_frame() {
+            return Poll::Ready(Ok(Heard::Frame(frame)));
+        }
+        if self.may_read() > Instant::now() {
+            return Poll::Pending;
+        }
+        ready!(self.poll_read(cx))?;
+        Poll::Ready(Ok(self.next_frame().map_or(Heard::Enough, Heard::Frame)))
     }
 
     fn next_frame(&mut self) -> Option<Frame> {
-        if self.requests.ready_at() > Instant::now() {
+        if self.inbox.is_empty() || self.requests.ready_at() > Instant::now() {
             return None;
         }
         let mut rest = self.inbox.get(self.taken..).unwrap_or_default();
@@ -143,42 +174,39 @@ impl Channel {
         frame
     }
 
-    fn read(&mut self) -> Result<(), Ended> {
-        if !self.inbox.is_empty() {
-            return Ok(()); // the rest of the last chunk comes first
-        }
+    /// The bytes that came, by way of the stack: a guest that is silent costs no memory for what it might say.
+    fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Ended>> {
         let mut chunk = [0; CHUNK];
-        match self.stream.try_read(&mut chunk) {
-            Ok(0) => Err(Ended::Closed),
-            Ok(count) => {
+        let mut chunk = ReadBuf::new(&mut chunk);
+        match ready!(Pin::new(&mut self.stream).poll_read(cx, &mut chunk)) {
+            Ok(()) if chunk.filled().is_empty() => Poll::Ready(Err(Ended::Closed)),
+            Ok(()) => {
                 self.reads.take();
-                self.inbox.extend_from_slice(chunk.get(..count).unwrap_or_default());
-                Ok(())
+                self.inbox.extend_from_slice(chunk.filled());
+                Poll::Ready(Ok(()))
             }
-            Err(error) if error.kind() == ErrorKind::WouldBlock => Ok(()),
-            Err(error) if error.kind() == ErrorKind::ConnectionReset => Err(Ended::Closed),
-            Err(error) => Err(error.into()),
+            Err(error) if error.kind() == ErrorKind::ConnectionReset => Poll::Ready(Err(Ended::Closed)),
+            Err(error) => Poll::Ready(Err(error.into())),
         }
     }
 
-    fn flush(&mut self) -> Result<(), Ended> {
+    /// Writes what waits; ready when all of it is written.
+    fn poll_write(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Ended>> {
         while !self.outbox.is_empty() {
-            match self.stream.try_write_vectored(&[IoSlice::new(&self.outbox)]) {
+            match ready!(Pin::new(&mut self.stream).poll_write(cx, &self.outbox)) {
                 Ok(count) => {
                     self.outbox.drain(..count);
-                    self.stuck_since = None;
+                    self.stuck_since = Some(Instant::now());
                 }
-                Err(error) if error.kind() == ErrorKind::WouldBlock => {
-                    self.stuck_since.get_or_insert_with(Instant::now);
-                    return Ok(());
+                Err(error) if error.kind() == ErrorKind::BrokenPipe => {
+                    return Poll::Ready(Err(Ended::Closed));
                 }
-                Err(error) if error.kind() == ErrorKind::BrokenPipe => return Err(Ended::Closed),
-                Err(error) => return Err(error.into()),
+                Err(error) => return Poll::Ready(Err(error.into())),
             }
         }
         self.outbox = Vec::new();
         self.stuck_since = None;
-        Ok(())
+        Poll::Ready(Ok(()))
     }
 }
 

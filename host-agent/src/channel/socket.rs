@@ -9,7 +9,7 @@ use std::fs;
 use std::io;
 use std::os::fd::AsFd;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use nix::sys::socket::{getsockopt, sockopt::PeerCredentials};
 use nix::unistd::{Gid, Uid, chown};
@@ -35,10 +35,7 @@ pub fn peer(stream: &impl AsFd) -> io::Result<Peer> {
 /// A listening socket. Its file outlives it: a VM whose socket's file is missing does not start, also while the agent is
 /// being restarted. [`remove`] takes it away.
 #[derive(Debug)]
-pub struct Listener {
-    socket: UnixListener,
-    path: PathBuf,
-}
+pub struct Listener(UnixListener);
 
 impl Listener {
     /// Listens at `path` for the owner only, in place of whatever was there.
@@ -55,25 +52,25 @@ impl Listener {
             fs::rename(&unfinished, path)
         };
         finish().inspect_err(|_| drop(remove(&unfinished)))?;
-        Ok(Self { socket, path: path.to_owned() })
-    }
-
-    /// Gives the file to the domain's user, if it is not its own: libvirt does that at the start of a VM, but may have done it
-    /// to the file that was there before.
-    pub fn give_to(&self, owner: Owner) -> io::Result<()> {
-        let found = fs::symlink_metadata(&self.path)?;
-        if (found.uid(), found.gid()) != (owner.uid, owner.gid) {
-            chown(&self.path, Some(Uid::from_raw(owner.uid)), Some(Gid::from_raw(owner.gid)))?;
-        }
-        Ok(())
+        Ok(Self(socket))
     }
 
     /// The next connection and its peer. Cancel safe.
     pub async fn accept(&self) -> io::Result<(UnixStream, Peer)> {
-        let (stream, _) = self.socket.accept().await?;
+        let (stream, _) = self.0.accept().await?;
         let peer = peer(&stream)?;
         Ok((stream, peer))
     }
+}
+
+/// Gives a socket's file to the domain's user, if it is not its own: libvirt does that at the start of a VM, but may have
+/// done it to the file that was there before.
+pub fn give(path: &Path, owner: Owner) -> io::Result<()> {
+    let found = fs::symlink_metadata(path)?;
+    if (found.uid(), found.gid()) != (owner.uid, owner.gid) {
+        chown(path, Some(Uid::from_raw(owner.uid)), Some(Gid::from_raw(owner.gid)))?;
+    }
+    Ok(())
 }
 
 /// Removes a socket's file; one that is not there is no error.
@@ -82,28 +79,4 @@ pub fn remove(path: &Path) -> io::Result<()> {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
         _ => Ok(()),
     }
-}
-
-/// Whether somebody connected to this socket waits to be served: QEMU serves one connection and lets the others wait.
-///
-/// The kernel lists a connection that was not accepted yet as state 02 (`SS_CONNECTING`) under the listener's path in
-/// `/proc/net/unix`, and one that was as 03 (`SS_CONNECTED`; `net/unix/af_unix.c`, `unix_seq_show`).
-#[must_use]
-pub fn somebody_waits(path: &Path) -> bool {
-    is_in_state(path, "02")
-}
-
-/// Whether somebody is served on this socket.
-#[must_use]
-pub fn somebody_is_served(path: &Path) -> bool {
-    is_in_state(path, "03")
-}
-
-fn is_in_state(path: &Path, state: &str) -> bool {
-    let Ok(table) = fs::read_to_string("/proc/net/unix") else { return false };
-    let path = path.to_string_lossy();
-    table.lines().any(|line| {
-        let mut fields = line.split_ascii_whitespace();
-        fields.nth(5) == Some(state) && fields.nth(1) == Some(&path)
-    })
 }

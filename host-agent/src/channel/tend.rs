@@ -3,21 +3,23 @@
 //! In:  a channel of a domain. Out: sessions, one at a time, for as long as the domain has the channel.
 //!
 //! Invariant: one task for each channel; everybody but the domain's own running QEMU is refused and audited; whatever fails
-//! is tried again.
+//! is tried again; who connects over and over is looked at less often, and the log hears of it within bounds.
 
 use std::io;
-use std::path::PathBuf;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use nix::errno::Errno;
 use tokio::net::UnixStream;
+use tokio::sync::Notify;
 use tokio::time::{Instant, sleep, sleep_until};
 use uuid::Uuid;
 
 use super::Channel;
 use super::board::{Place, Served};
 use super::bucket::Bucket;
-use super::socket::{Listener, Peer, peer, somebody_is_served, somebody_waits};
+use super::socket::{self, Listener, Peer, peer};
 use crate::agent::Agent;
 use crate::audit::Quota;
 use crate::domain::{ChannelSpec, Domain, Mode};
@@ -28,43 +30,96 @@ use crate::session;
 const RETRY: Duration = Duration::from_millis(500);
 /// How soon a socket of QEMU's is tried again while its VM starts.
 const RETRY_BIND: Duration = Duration::from_millis(100);
-/// Connections that are looked at in a second, and at once.
-const CONNECTIONS: (u32, u32) = (200, 400);
+/// Connections that are looked at in a second, and at once: also strangers get their turn, and are gone soon.
+const KNOCKS: (u32, u32) = (50, 200);
+/// Sessions that are begun in a second, and at once. QEMU itself connects once, and once more after each restart of the
+/// agent.
+const SESSIONS: (u32, u32) = (2, 20);
+
+/// A channel's place on this host.
+#[derive(Debug)]
+pub struct Door {
+    /// Whose channel it is.
+    pub domain: Uuid,
+    /// Which one.
+    pub spec: ChannelSpec,
+    /// Told when the domain has changed.
+    pub changed: Notify,
+}
 
 struct Tended {
-    uuid: Uuid,
-    path: PathBuf,
+    door: Arc<Door>,
     agent: Arc<Agent>,
     place: Place,
-    quota: Quota,
+    strangers: Quota,
+}
+
+/// How fast a channel takes connections.
+struct Pace {
+    knocks: Bucket,
+    sessions: Bucket,
+}
+
+impl Pace {
+    fn new() -> Self {
+        Self { knocks: Bucket::new(KNOCKS), sessions: Bucket::new(SESSIONS) }
+    }
+
+    fn ready_at(&self) -> Instant {
+        self.knocks.ready_at().max(self.sessions.ready_at())
+    }
 }
 
 /// Tends a channel until it is dropped.
-pub async fn tend(uuid: Uuid, spec: ChannelSpec, agent: Arc<Agent>) {
-    let place = agent.board.place(uuid, &spec.path);
-    let tended = Tended { uuid, path: spec.path, agent, place, quota: Quota::default() };
-    match spec.mode {
+pub async fn tend(door: Arc<Door>, agent: Arc<Agent>) {
+    let place = agent.board.place(door.clone());
+    let tended = Tended { door, agent, place, strangers: Quota::default() };
+    match tended.door.spec.mode {
         Mode::Connect => tended.listen().await,
         Mode::Bind => tended.reach().await,
     }
 }
 
 impl Tended {
+    fn path(&self) -> &Path {
+        &self.door.spec.path
+    }
+
     fn domain(&self) -> Option<Arc<Domain>> {
-        self.agent.inventory.borrow().get(self.uuid).cloned()
+        self.agent.inventory.borrow().get(self.door.domain).cloned()
+    }
+
+    fn running(&self) -> Option<Arc<Domain>> {
+        self.domain().filter(|domain| domain.is_alive())
+    }
+
+    /// What may be logged for this guest, whichever way it comes about.
+    fn quota(&self) -> Arc<Quota> {
+        self.agent.orders.quota(self.door.domain)
     }
 
     fn served(&self, guest: &Guest) {
         self.place.set(Served::Served);
-        if let Some(left_out) = self.quota.take() {
+        if let Some(left_out) = self.quota().take() {
             let left_out = Some(left_out).filter(|count| *count > 0);
             tracing::info!(target: "channel", domain = %guest.name(), pid = guest.instance().id.pid, left_out, "served");
         }
     }
 
     fn failed(&self, what: &str, error: &io::Error) {
-        if self.place.set(Served::Failed(format!("{what}: {error}"))) {
-            tracing::error!(path = %self.path.display(), %error, "{what}; trying again");
+        let is_new = self.place.set(Served::Failed(format!("{what}: {error}")));
+        if is_new && self.quota().take().is_some() {
+            tracing::error!(path = %self.path().display(), %error, "{what}; trying again");
+        }
+    }
+
+    /// A lack of descriptors is one for all channels, and is told once for all.
+    fn not_accepted(&self, error: &io::Error) {
+        let short =
+            [Errno::EMFILE, Errno::ENFILE].iter().any(|lack| error.raw_os_error() == Some(*lack as i32));
+        let may_tell = if short { self.agent.board.shortage().take() } else { self.quota().take() };
+        if may_tell.is_some() {
+            tracing::warn!(path = %self.path().display(), %error, "a connection could not be taken; trying again");
         }
     }
 
@@ -72,8 +127,7 @@ impl Tended {
     /// without the file.
     async fn listen(&self) {
         loop {
-            let owner = self.domain().filter(|domain| domain.is_alive()).and_then(|domain| domain.owner);
-            match Listener::open(&self.path, owner) {
+            match Listener::open(self.path(), self.running().and_then(|domain| domain.owner)) {
                 Ok(listener) => self.accept(&listener).await,
                 Err(error) => {
                     self.failed("the socket cannot be made", &error);
@@ -86,66 +140,80 @@ impl Tended {
     /// Serves one run of the VM.
     async fn accept(&self, listener: &Listener) {
         self.place.set(Served::Waiting);
-        let mut connections = Bucket::new(CONNECTIONS);
+        let mut pace = Pace::new();
         let mut next: Option<(UnixStream, Guest)> = None;
         loop {
             let Some((stream, guest)) = next.take() else {
-                next = self.next_guest(listener, &mut connections).await;
+                next = self.next_guest(listener, &mut pace).await;
                 continue;
             };
-            self.served(&guest);
-            let served = session::serve(Channel::new(stream), &guest, &self.agent, &self.quota);
-            let mut served = std::pin::pin!(served);
-            let ended = loop {
-                tokio::select! {
-                    ended = &mut served => break Some(ended),
-                    // QEMU has one connection: a second one of its own means that it dropped the first.
-                    again = self.next_guest(listener, &mut connections) => {
-                        next = again;
-                        if next.is_some() {
-                            break None;
-                        }
-                    }
-                }
-            };
-            tracing::debug!(domain = %guest.name(), ?ended, "no longer served");
-            self.place.set(Served::Waiting);
+            next = self.serve_accepted(stream, &guest, listener, &mut pace).await;
             if next.is_none() && guest.instance().process.is_gone() {
                 return;
             }
         }
     }
 
+    /// Serves until the connection ends, or a second one takes its place.
+    async fn serve_accepted(
+        &self,
+        stream: UnixStream,
+        guest: &Guest,
+        listener: &Listener,
+        pace: &mut Pace,
+    ) -> Option<(UnixStream, Guest)> {
+        self.served(guest);
+        let quota = self.quota();
+        // On the heap, so that a channel where nobody is connected has no room for it.
+        let mut served = Box::pin(session::serve(Channel::new(stream), guest, &self.agent, &quota));
+        let next = loop {
+            tokio::select! {
+                ended = &mut served => {
+                    tracing::debug!(domain = %guest.name(), ?ended, "no longer served");
+                    break None;
+                }
+                // QEMU has one connection: a second one of its own means that it dropped the first.
+                again = self.next_guest(listener, pace) => {
+                    if again.is_some() {
+                        break again;
+                    }
+                }
+            }
+        };
+        self.place.set(Served::Waiting);
+        next
+    }
+
     /// The next connection, if it is the domain's QEMU. Cancel safe: a connection is taken at its end.
-    async fn next_guest(&self, listener: &Listener, connections: &mut Bucket) -> Option<(UnixStream, Guest)> {
-        sleep_until(connections.ready_at()).await;
-        let mut inventory = self.agent.inventory.clone();
+    async fn next_guest(&self, listener: &Listener, pace: &mut Pace) -> Option<(UnixStream, Guest)> {
+        if pace.ready_at() > Instant::now() {
+            sleep_until(pace.ready_at()).await;
+        }
         let accepted = loop {
-            self.give_to_owner(listener);
+            self.give_to_owner();
             tokio::select! {
                 accepted = listener.accept() => break accepted,
-                Ok(()) = inventory.changed() => {}
+                () = self.door.changed.notified() => {}
             }
         };
         match accepted {
             Ok((stream, peer)) => {
-                connections.take();
-                Some((stream, self.recognise(peer)?))
+                pace.knocks.take();
+                let guest = self.recognise(peer)?;
+                pace.sessions.take();
+                Some((stream, guest))
             }
             Err(error) => {
-                tracing::warn!(path = %self.path.display(), %error, "a connection could not be taken; trying again");
-                sleep(RETRY).await; // descriptors may be short for a while
+                self.not_accepted(&error);
+                sleep(RETRY).await;
                 None
             }
         }
     }
 
-    fn give_to_owner(&self, listener: &Listener) {
-        let Some(owner) = self.domain().filter(|domain| domain.is_alive()).and_then(|domain| domain.owner)
-        else {
-            return;
-        };
-        if let Err(error) = listener.give_to(owner) {
+    fn give_to_owner(&self) {
+        let Some(owner) = self.running().and_then(|domain| domain.owner) else { return };
+        if let Err(error) = socket::give(self.path(), owner) {
             self.failed("the socket cannot be given to the domain's user", &error);
         }
     }
@@ -155,50 +223,50 @@ impl Tended {
             Some(domain) => Guest::recognise(&*self.agent.hypervisor, &domain, peer.pid),
             None => Err(Stranger::NotRunning),
         };
-        let domain = || self.domain().map_or_else(|| self.uuid.to_string(), |domain| domain.name.to_string());
-        recognised.inspect_err(|why| self.quota.stranger(&domain(), peer.pid, peer.uid, why)).ok()
+        let whose =
+            || self.domain().map_or_else(|| self.door.domain.to_string(), |domain| domain.name.to_string());
+        recognised.inspect_err(|why| self.strangers.stranger(&whose(), peer.pid, peer.uid, why)).ok()
     }
 
     /// QEMU's socket, we connect.
     async fn reach(&self) {
-        let mut inventory = self.agent.inventory.clone();
+        let mut pace = Pace::new();
         loop {
-            let uuid = self.uuid;
-            let alive = inventory.wait_for(|now| now.get(uuid).is_some_and(|domain| domain.is_alive()));
-            if alive.await.is_err() {
-                return;
+            while self.running().is_none() {
+                self.door.changed.notified().await;
             }
-            let taken_before = somebody_is_served(&self.path);
-            match UnixStream::connect(&self.path).await {
+            let taken_before = self.agent.board.in_use().look().await.somebody_is_served(self.path());
+            match UnixStream::connect(self.path()).await {
                 Ok(stream) => match peer(&stream).map(|peer| self.recognise(peer)) {
-                    Ok(Some(guest)) => self.serve_bound(stream, &guest, taken_before).await,
+                    Ok(Some(guest)) => {
+                        pace.sessions.take();
+                        self.serve_bound(stream, &guest, taken_before).await;
+                    }
                     Ok(None) => sleep(RETRY).await,
                     Err(error) => self.failed("QEMU's socket does not tell its peer", &error),
                 },
                 Err(error) => self.failed("QEMU's socket cannot be reached", &error),
             }
-            sleep(RETRY_BIND).await;
+            sleep_until(pace.ready_at().max(Instant::now() + RETRY_BIND)).await;
         }
     }
 
     async fn serve_bound(&self, stream: UnixStream, guest: &Guest, taken_before: bool) {
         self.served(guest);
-        let served = session::serve(Channel::new(stream), guest, &self.agent, &self.quota);
-        let mut served = std::pin::pin!(served);
+        let quota = self.quota();
+        let mut served = Box::pin(session::serve(Channel::new(stream), guest, &self.agent, &quota));
         let mut check = Instant::now() + RETRY;
         loop {
             tokio::select! {
                 _ended = &mut served => break,
-                () = sleep_until(check), if taken_before => {
-                    check += RETRY;
-                    // Who came first is served; while somebody waits, that is we.
-                    let occupied = somebody_waits(&self.path);
-                    let state = if occupied { Served::Occupied } else { Served::Served };
-                    if self.place.set(state) && occupied {
-                        tracing::warn!(path = %self.path.display(), domain = %guest.name(),
-                            "another program is connected to this channel; waiting for it to leave");
-                    }
-                }
+                () = sleep_until(check), if taken_before => check += RETRY,
+            }
+            // Who came first is served; while somebody waits, that is we.
+            let occupied = self.agent.board.in_use().look().await.somebody_waits(self.path());
+            let state = if occupied { Served::Occupied } else { Served::Served };
+            if self.place.set(state) && occupied && self.quota().take().is_some() {
+                tracing::warn!(path = %self.path().display(), domain = %guest.name(),
+                    "another program is connected to this channel; waiting for it to leave");
             }
         }
         self.place.set(Served::Waiting);

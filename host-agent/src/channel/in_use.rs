@@ -1,0 +1,96 @@
+//! Which of the host's Unix sockets somebody uses, looked at for all channels at once.
+//!
+//! In:  `/proc/net/unix`. Out: whether somebody is served, or waits, at a path.
+//!
+//! Invariant: however many channels ask, the table is read at most every [`AGE`], and never on the runtime's own thread:
+//! with ten thousand sockets it has a megabyte.
+
+use std::collections::HashSet;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::Mutex;
+use tokio::task::spawn_blocking;
+use tokio::time::Instant;
+
+/// How old an answer may be.
+const AGE: Duration = Duration::from_millis(500);
+
+/// The last look.
+#[derive(Debug, Default)]
+pub(super) struct InUse(Mutex<Option<(Instant, Arc<Table>)>>);
+
+/// The paths at which somebody is connected.
+///
+/// The kernel lists a connection that was not accepted yet as state 02 (`SS_CONNECTING`) under the listener's path in
+/// `/proc/net/unix`, and one that was as 03 (`SS_CONNECTED`; `net/unix/af_unix.c`, `unix_seq_show`).
+#[derive(Debug, Default)]
+pub(super) struct Table {
+    waiting: HashSet<PathBuf>,
+    served: HashSet<PathBuf>,
+}
+
+impl InUse {
+    /// How the sockets are now, or were [`AGE`] ago.
+    pub(super) async fn look(&self) -> Arc<Table> {
+        let mut last = self.0.lock().await;
+        if let Some((_, table)) = last.as_ref().filter(|(begun, _)| begun.elapsed() < AGE) {
+            return table.clone();
+        }
+        let begun = Instant::now();
+        let read = spawn_blocking(|| std::fs::read_to_string("/proc/net/unix")).await;
+        let text = read.ok().and_then(Result::ok).unwrap_or_default();
+        let table = Arc::new(Table::of(&text));
+        *last = Some((begun, table.clone()));
+        table
+    }
+}
+
+impl Table {
+    fn of(text: &str) -> Self {
+        let mut table = Self::default();
+        for line in text.lines() {
+            let mut fields = line.split_ascii_whitespace();
+            match (fields.nth(5), fields.nth(1)) {
+                (Some("02"), Some(path)) => drop(table.waiting.insert(path.into())),
+                (Some("03"), Some(path)) => drop(table.served.insert(path.into())),
+                _ => {}
+            }
+        }
+        table
+    }
+
+    /// Whether somebody connected to this socket waits to be served: QEMU serves one connection and lets the others wait.
+    pub(super) fn somebody_waits(&self, path: &Path) -> bool {
+        self.waiting.contains(path)
+    }
+
+    /// Whether somebody is served on this socket.
+    pub(super) fn somebody_is_served(&self, path: &Path) -> bool {
+        self.served.contains(path)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_waits_and_who_is_served_are_told_apart_and_listeners_are_neither() {
+        let table = Table::of(
+            "Num       RefCount Protocol Flags    Type St Inode Path\n\
+             0000000000000000: 00000002 00000000 00010000 0001 01 100 /run/a.sock\n\
+             0000000000000000: 00000003 00000000 00000000 0001 03 101 /run/a.sock\n\
+             0000000000000000: 00000003 00000000 00000000 0001 02 102 /run/b.sock\n\
+             0000000000000000: 00000003 00000000 00000000 0001 03 103\n",
+        );
+
+        let of =
+            |path: &str| (table.somebody_is_served(Path::new(path)), table.somebody_waits(Path::new(path)));
+        assert_eq!(
+            [of("/run/a.sock"), of("/run/b.sock"), of("/run/c.sock")],
+            [(true, false), (false, true), (false, false)]
+        );
+    }
+}
