@@ -80,7 +80,8 @@ impl Config {
         }
     }
 
-    fn parse(text: &str, path: &Path) -> Result<Self, ConfigError> {
+    /// The settings in the text of a file. `path` is for the error's text only.
+    pub fn parse(text: &str, path: &Path) -> Result<Self, ConfigError> {
         let malformed = |e: toml::de::Error| ConfigError::Malformed {
             path: path.to_owned(),
             text: e.to_string().trim_end().to_owned(),
@@ -131,6 +132,12 @@ impl Config {
     #[must_use]
     pub fn spool_dir(&self) -> PathBuf {
         self.runtime_dir.join("spool")
+    }
+
+    /// Where it is written down what orders do.
+    #[must_use]
+    pub fn journal(&self) -> PathBuf {
+        self.runtime_dir.join("journal")
     }
 
     /// Where the operator's commands reach the running agent.

@@ -16,6 +16,7 @@ use std::time::Duration;
 use futures_util::FutureExt;
 use nix::fcntl::{Flock, FlockArg};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use nix::time::{ClockId, clock_gettime};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, watch};
 use tokio::task::{JoinError, JoinSet};
@@ -30,6 +31,7 @@ use crate::hypervisor::Hypervisor;
 use crate::hypervisor::libvirt::{Libvirt, Settings, StartError};
 use crate::hypervisor::simulated::{Simulated, SimulationError};
 use crate::inventory::{Census, Inventory};
+use crate::journal::{Journal, JournalFile};
 use crate::orders::{Orders, Patience, Work};
 use crate::{control, hints, rules};
 
@@ -57,6 +59,11 @@ pub enum DaemonError {
     /// A directory cannot be made.
     #[error("cannot make {0}: {1}; run as root, or set runtime-dir")]
     Directory(String, #[source] io::Error),
+    /// What orders did before cannot be read.
+    #[error(
+        "cannot read the journal {0}: {1}; without it a request could be acted on twice. Make it readable, or remove it"
+    )]
+    Journal(String, #[source] io::Error),
     /// The process lacks something.
     #[error("cannot start: {0}")]
     Start(#[from] io::Error),
@@ -147,7 +154,8 @@ impl Daemon {
 
         let (queue, work) = mpsc::channel(QUEUE);
         let patience = Patience { kill_after: config.kill_after, give_up_after: config.give_up_after };
-        let orders = Arc::new(Orders::new(hypervisor.clone(), inventory.clone(), patience, queue));
+        let journal = journal(config, hypervisor.is_simulated())?;
+        let orders = Orders::new(hypervisor.clone(), inventory.clone(), patience, queue, journal);
         let (stopping, stop) = watch::channel(false);
         let agent = Arc::new(Agent {
             hypervisor,
@@ -254,6 +262,19 @@ fn make_dir(dir: &Path, mode: u32) -> Result<(), DaemonError> {
         fs::set_permissions(dir, fs::Permissions::from_mode(mode))
     };
     make().map_err(|error| DaemonError::Directory(dir.display().to_string(), error))
+}
+
+/// What orders did before this start, and the time since the host's boot. Machines that are only numbers end with the agent.
+fn journal(config: &Config, is_simulated: bool) -> Result<(Journal, Duration), DaemonError> {
+    let now = clock_gettime(ClockId::CLOCK_BOOTTIME).map(Duration::from).map_err(io::Error::from)?;
+    if is_simulated {
+        return Ok((Journal::in_memory(), now));
+    }
+    let path = config.journal();
+    let unreadable = |error| DaemonError::Journal(path.display().to_string(), error);
+    let (file, content) = JournalFile::open(&path).map_err(unreadable)?;
+    let boot = fs::read_to_string("/proc/sys/kernel/random/boot_id")?;
+    Ok((Journal::open(Box::new(file), &content, boot.trim()), now))
 }
 
 /// Held as long as this agent runs, and let go by the kernel however it ends.

@@ -6,9 +6,10 @@
 //! one uid, so neither the uid nor the path is identity, and nothing in the bytes can name the asker.
 
 use fence_vmchannel_protocol::{GuestIdentity, Name};
+use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use crate::domain::{Domain, Instance};
+use crate::domain::{Domain, Instance, InstanceId};
 use crate::hypervisor::Hypervisor;
 
 /// A guest that was recognised by its socket.
@@ -18,6 +19,34 @@ pub struct Guest {
     name: Name,
     cluster: Option<String>,
     instance: Instance,
+}
+
+/// Who asked for an order: a guest without its process, which may be gone before the order ends.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Asker {
+    uuid: Uuid,
+    name: Name,
+    instance: InstanceId,
+}
+
+impl Asker {
+    /// Its domain's UUID.
+    #[must_use]
+    pub fn uuid(&self) -> Uuid {
+        self.uuid
+    }
+
+    /// Its domain's name.
+    #[must_use]
+    pub fn name(&self) -> &Name {
+        &self.name
+    }
+
+    /// The run of its domain that asked.
+    #[must_use]
+    pub fn instance(&self) -> InstanceId {
+        self.instance
+    }
 }
 
 /// A peer that is not the domain's QEMU.
@@ -62,6 +91,12 @@ impl Guest {
     #[must_use]
     pub fn instance(&self) -> &Instance {
         &self.instance
+    }
+
+    /// This guest as the asker of an order.
+    #[must_use]
+    pub fn asker(&self) -> Asker {
+        Asker { uuid: self.uuid, name: self.name.clone(), instance: self.instance.id }
     }
 
     /// What it may be told of itself.

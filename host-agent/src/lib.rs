@@ -15,6 +15,7 @@ pub mod hooks;
 pub mod hypervisor;
 pub mod identity;
 pub mod inventory;
+pub mod journal;
 pub mod operator;
 pub mod order;
 pub mod orders;

@@ -14,7 +14,8 @@ use crate::line::from_object;
 use crate::words::{RequestId, Target, WordError};
 
 /// A request that changes whether a target runs.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Power {
     /// Stop it at once, and prove it.
     Off,

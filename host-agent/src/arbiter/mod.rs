@@ -13,6 +13,7 @@ use fence_vmchannel_protocol::{Power, Reason, RequestId, Verdict};
 use uuid::Uuid;
 
 use crate::domain::InstanceId;
+use crate::journal::{Asked, Known};
 
 /// The number of an order, in the order of acceptance.
 pub type OrderNumber = u64;
@@ -37,6 +38,12 @@ pub struct Application {
     pub power: Power,
 }
 
+impl Application {
+    fn asked(&self) -> Asked {
+        Asked { guest: self.asker.0, request: self.request }
+    }
+}
+
 /// What becomes of an application.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Decision {
@@ -56,6 +63,7 @@ struct Open {
     power: Power,
     /// Its target is proven off and is being started: who asks now asks about the new run.
     starting: bool,
+    askers: Vec<Asked>,
 }
 
 #[derive(Debug)]
@@ -105,8 +113,11 @@ impl Arbiter {
         if self.is_condemned(application.asker) {
             return Decision::Refuse(Reason::Condemned, "this guest is being fenced");
         }
-        let decision = match self.open.get(&application.target) {
-            Some(open) if open.power == application.power && !open.starting => Decision::Join(open.number),
+        let decision = match self.open.get_mut(&application.target) {
+            Some(open) if open.power == application.power && !open.starting => {
+                open.askers.push(application.asked());
+                Decision::Join(open.number)
+            }
             Some(_) => return Decision::Refuse(Reason::Busy, "another order on this target is open"),
             None => Decision::Begin(self.begin(application)),
         };
@@ -116,9 +127,10 @@ impl Arbiter {
 
     fn begin(&mut self, application: &Application) -> OrderNumber {
         self.accepted += 1;
-        let open = Open { number: self.accepted, power: application.power, starting: false };
+        let (number, power) = (self.accepted, application.power);
+        let open = Open { number, power, starting: false, askers: vec![application.asked()] };
         self.open.insert(application.target, open);
-        self.accepted
+        number
     }
 
     fn remember(&mut self, application: &Application, decision: &Decision) {
@@ -135,6 +147,38 @@ impl Arbiter {
             power: application.power,
             answer: Answer::Awaited(*number),
         });
+    }
+
+    /// Takes up what the journal tells of an order, before anything is accepted.
+    pub fn restore(&mut self, number: OrderNumber, known: &Known) {
+        self.accepted = self.accepted.max(number);
+        let (target, power) = (known.acting.permit.target(), known.acting.permit.power());
+        for asked in &known.acting.askers {
+            let told = known.answered.iter().find(|(who, _)| who == asked).map(|(_, verdict)| verdict);
+            let given = |verdict: &Verdict, at| Answer::Given(Box::new(verdict.clone()), at);
+            let answer = match (told, &known.ended) {
+                (Some(verdict), ended) => {
+                    given(verdict, ended.as_ref().map_or(known.acting.accepted, |ended| ended.at))
+                }
+                (None, Some(ended)) => given(&ended.verdict, ended.at),
+                (None, None) => Answer::Awaited(number),
+            };
+            let entry = Entry { request: asked.request, target, power, answer };
+            self.guests.entry(asked.guest).or_default().push_back(entry);
+        }
+        match &known.ended {
+            Some(ended) => self.condemned.extend(ended.stopped.map(|instance| (target, instance))),
+            None => {
+                let askers = known.acting.askers.clone();
+                self.open.insert(target, Open { number, power, starting: known.off.is_some(), askers });
+            }
+        }
+    }
+
+    /// Whose requests wait for the open order on this target.
+    #[must_use]
+    pub fn askers(&self, target: Uuid) -> Vec<Asked> {
+        self.open.get(&target).map(|open| open.askers.clone()).unwrap_or_default()
     }
 
     /// An order's target is proven off and is being started.

@@ -7,12 +7,14 @@
 pub mod libvirt;
 pub mod simulated;
 
+use std::fmt;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use crate::domain::{Domain, Job, Sighting, Standing};
+use crate::domain::{Domain, InstanceId, Job, Sighting, Standing};
 use crate::policy::Permit;
 
 /// Why a hypervisor call brought nothing.
@@ -47,12 +49,23 @@ pub enum Change {
 }
 
 /// How a stopped domain can be started again; taken while it still runs.
-#[derive(Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Recipe {
     /// libvirt keeps its definition.
     Defined,
     /// Its definition goes with its run: this XML, with its secrets, makes it anew.
     Transient(String),
+}
+
+/// Without the XML: it holds secrets.
+impl fmt::Debug for Recipe {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Defined => "Defined",
+            Self::Transient(_) => "Transient",
+        })
+    }
 }
 
 /// The hypervisor of this host.
@@ -74,6 +87,9 @@ pub trait Hypervisor: Send + Sync {
     /// begun now, or was at most `age` ago. It is good for stopping it and for knowing that there is none; it is nobody's
     /// identity.
     async fn process_of(&self, uuid: Uuid, age: Duration) -> Sighting;
+    /// The process that was this instance, held again after a restart of the agent. Another process with its number is
+    /// not it.
+    fn instance_again(&self, id: InstanceId) -> Sighting;
     /// What libvirt says of the domain now.
     async fn standing(&self, uuid: Uuid) -> Result<Standing, CallError>;
     /// Whether the domain is migrating.

@@ -231,6 +231,14 @@ impl Hypervisor for Simulated {
         seen.map_or(Sighting::Absent, Sighting::Runs)
     }
 
+    fn instance_again(&self, id: InstanceId) -> Sighting {
+        let machines = self.lock();
+        let run =
+            machines.values().filter_map(|machine| machine.run.as_ref()).find(|ghost| ghost.pid == id.pid);
+        run.filter(|ghost| !ghost.is_gone())
+            .map_or(Sighting::Absent, |ghost| Sighting::Runs(instance_of(ghost.clone())))
+    }
+
     async fn standing(&self, uuid: Uuid) -> Result<Standing, CallError> {
         self.domain(uuid).await.map(|domain| domain.standing)
     }

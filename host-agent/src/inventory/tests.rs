@@ -8,7 +8,7 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
 
 use super::*;
-use crate::domain::{Job, Sighting, Standing};
+use crate::domain::{InstanceId, Job, Sighting, Standing};
 use crate::hypervisor::{CallError, Change, Hypervisor, Recipe};
 use crate::policy::Permit;
 
@@ -136,6 +136,10 @@ impl Hypervisor for Script {
         let (takes, fails) = (*self.look_takes.lock().unwrap(), *self.fails.lock().unwrap());
         sleep(takes).await;
         if fails { Err(CallError::Deadline(takes)) } else { seen.ok_or(CallError::NoDomain) }
+    }
+
+    fn instance_again(&self, _id: InstanceId) -> Sighting {
+        Sighting::Absent
     }
 
     fn instance_now(&self, _domain: &Domain) -> Sighting {

@@ -26,6 +26,12 @@ impl Proof {
             .then_some(Self(Evidence::NeverRanHere))
     }
 
+    /// What this agent had seen, and written down, before it was restarted.
+    #[must_use]
+    pub(crate) fn recorded(evidence: Evidence) -> Self {
+        Self(evidence)
+    }
+
     /// What was seen.
     #[must_use]
     pub fn evidence(self) -> Evidence {

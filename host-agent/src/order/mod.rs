@@ -29,6 +29,14 @@ pub enum Step {
     Start,
 }
 
+impl Step {
+    /// Whether it changes anything.
+    #[must_use]
+    pub fn acts(self) -> bool {
+        matches!(self, Self::Stop | Self::Kill | Self::Start)
+    }
+}
+
 /// How the target is, as [`Step::Look`] found it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Found {
@@ -69,6 +77,8 @@ pub enum Event {
     Started,
     /// The target was not started.
     StartFailed(String),
+    /// What is about to be done cannot be written into the journal.
+    NotWritten(String),
     /// The order's time is over.
     DeadlinePassed,
 }
@@ -105,8 +115,8 @@ pub struct Order {
 }
 
 use Event::{
-    Confirmed, DeadlinePassed, GraceOver, JobAborted, KillFailed, ProcessGone, StartFailed, Started,
-    StopReturned,
+    Confirmed, DeadlinePassed, GraceOver, JobAborted, KillFailed, NotWritten, ProcessGone, StartFailed,
+    Started, StopReturned,
 };
 use State::{Aborting, Confirming, Done, Killing, Looking, Starting, Stopping};
 
@@ -115,6 +125,13 @@ impl Order {
     #[must_use]
     pub fn new(power: Power) -> (Self, Step) {
         (Self { power, state: Looking }, Step::Look)
+    }
+
+    /// An order of before a restart whose target was proven off and is still to be started.
+    #[must_use]
+    pub fn proven_off(power: Power, proof: Proof) -> (Self, Option<Step>) {
+        let (state, step) = off(power, proof);
+        (Self { power, state }, step)
     }
 
     /// How it ended, once it did.
@@ -177,6 +194,9 @@ impl Order {
             (Stopping { .. }, DeadlinePassed) => {
                 failed(Reason::Timeout, "libvirt did not stop it in time".into())
             }
+
+            (Stopping { .. } | Killing { .. } | Starting(None), NotWritten(why)) => failed(Reason::Busy, why),
+            (Starting(Some(proof)), NotWritten(why)) => (Done(Outcome::Restarted(proof, Err(why))), None),
 
             (Confirming(proof), Confirmed(Ok(Standing::ShutOff))) => off(power, proof),
             (Confirming(_), Confirmed(Ok(Standing::Moved))) => {

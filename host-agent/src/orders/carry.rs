@@ -16,11 +16,13 @@ use tokio::time::{Instant, sleep, sleep_until};
 use uuid::Uuid;
 
 use super::Orders;
+use super::errand::Errand;
 use super::find::{find, runs_again};
 use crate::arbiter::OrderNumber;
 use crate::audit::Ended;
 use crate::domain::{Domain, Instance, InstanceId, Sighting};
 use crate::hypervisor::{CallError, Recipe};
+use crate::journal;
 use crate::order::{Event, Found, Order, Outcome, Proof, Step};
 use crate::policy::Permit;
 use crate::reply;
@@ -49,40 +51,38 @@ type Steps = FuturesUnordered<BoxFuture<'static, Brought>>;
 
 struct Carrier {
     orders: Arc<Orders>,
-    permit: Permit,
+    errand: Errand,
     domain: Option<Arc<Domain>>,
     instance: Option<Instance>,
     /// The instance whose end is awaited already.
     watched: Option<InstanceId>,
-    grace: Duration,
     recipe: watch::Sender<Option<Recipe>>,
     /// Whether no stop is under way: a start must not overtake it.
     quiet: watch::Sender<bool>,
 }
 
-pub(super) async fn carry_out(
-    orders: Arc<Orders>,
-    number: OrderNumber,
-    permit: Permit,
-    view: watch::Sender<View>,
-    grace: Duration,
-) {
+pub(super) async fn carry_out(orders: Arc<Orders>, errand: Errand, view: watch::Sender<View>) {
     let begun = Instant::now();
-    let deadline = begun + orders.patience.give_up_after;
-    let open = OpenOrder { orders: orders.clone(), number, target: permit.target() };
+    let deadline = begun + errand.deadline;
+    let (number, target) = (errand.number, errand.permit.target());
+    let open = OpenOrder { orders: orders.clone(), number, target };
     let mut steps: Steps = FuturesUnordered::new();
     steps.push(Box::pin(async move {
         sleep_until(deadline).await;
         (Event::DeadlinePassed, None)
     }));
-    let mut carrier = Carrier::new(orders, permit, grace);
-    let (mut order, first) = Order::new(carrier.permit.power());
-    let mut step = Some(first);
+    let (mut order, mut step) = errand.beginning();
+    let mut carrier = Carrier::new(orders, errand);
     let (mut acted, mut stopped) = (false, None);
     while order.outcome().is_none() {
         if let Some(step) = step.take() {
+            let noted = carrier.note(step, &order);
+            if let Err(why) = noted {
+                (order, _) = order.on(Event::NotWritten(why));
+                continue;
+            }
             carrier.take(step, &mut steps);
-            acted |= matches!(step, Step::Stop | Step::Kill | Step::Start);
+            acted |= step.acts();
             if matches!(step, Step::Stop | Step::Kill) {
                 stopped = carrier.instance.as_ref().map(|instance| instance.id);
             }
@@ -93,8 +93,11 @@ pub(super) async fn carry_out(
         (order, step) = order.on(event);
     }
     let done = carrier.view(&order);
-    let told =
-        Ended { permit: &carrier.permit, outcome: done.outcome.as_ref(), instance: done.instance.as_ref() };
+    let told = Ended {
+        permit: &carrier.errand.permit,
+        outcome: done.outcome.as_ref(),
+        instance: done.instance.as_ref(),
+    };
     told.write(number, begun.elapsed(), acted, &open.orders);
     open.close(stopped, &done);
     view.send_replace(done);
@@ -110,13 +113,14 @@ struct OpenOrder {
 impl OpenOrder {
     /// Nobody joins any more before the outcome is told; who went away finds it when it asks again.
     fn close(&self, stopped: Option<InstanceId>, view: &View) {
-        let mut state = self.orders.lock();
+        let (mut state, at) = (self.orders.lock(), self.orders.now());
         let verdict = Verdict {
             uuid: Some(self.target),
             simulated: self.orders.hypervisor.is_simulated(),
             ..view.verdict().unwrap_or_else(|| Verdict::failed(Reason::UnknownState, "the order was dropped"))
         };
-        state.arbiter.settle(self.number, &verdict, self.orders.begun.elapsed());
+        state.journal.ended(self.number, journal::Ended { verdict: verdict.clone(), stopped, at });
+        state.arbiter.settle(self.number, &verdict, at);
         state.arbiter.finish(self.target, stopped);
         state.running.remove(&self.number);
     }
@@ -125,7 +129,9 @@ impl OpenOrder {
 impl Drop for OpenOrder {
     fn drop(&mut self) {
         let is_open = self.orders.lock().running.contains_key(&self.number);
-        if is_open {
+        // The agent is ending: the next one finds this order open in its journal.
+        let goes_on = !std::thread::panicking();
+        if is_open && !goes_on {
             self.close(None, &View::default());
         }
     }
@@ -144,10 +150,29 @@ impl View {
 }
 
 impl Carrier {
-    fn new(orders: Arc<Orders>, permit: Permit, grace: Duration) -> Self {
-        let domain = orders.inventory.borrow().get(permit.target()).cloned();
-        let (recipe, quiet) = (watch::channel(None).0, watch::channel(true).0);
-        Self { orders, permit, domain, instance: None, watched: None, grace, recipe, quiet }
+    fn new(orders: Arc<Orders>, errand: Errand) -> Self {
+        let known = orders.inventory.borrow().get(errand.permit.target()).cloned();
+        let domain = errand.with_held(known);
+        let (recipe, quiet) = (watch::channel(errand.recipe()).0, watch::channel(true).0);
+        Self { orders, errand, domain, instance: None, watched: None, recipe, quiet }
+    }
+
+    /// Writes into the journal what is about to be done, before it is done.
+    fn note(&mut self, step: Step, order: &Order) -> Result<(), String> {
+        if !step.acts() {
+            return Ok(());
+        }
+        let instance = self.instance.as_ref().map(|instance| instance.id);
+        let persistent = self.domain.as_ref().is_none_or(|domain| domain.persistent);
+        let (mut state, recipe) = (self.orders.lock(), self.recipe.borrow().clone());
+        let state = &mut *state;
+        let askers = state.arbiter.askers(self.errand.permit.target());
+        let acting = self.errand.acting(askers, instance, persistent, recipe);
+        let proof = order.proof().filter(|_| step == Step::Start);
+        let written = self.errand.write(&mut state.journal, acting, proof);
+        written.map_err(|error| {
+            format!("the agent's journal cannot be written, so nothing was done: {error}; make room in its runtime directory")
+        })
     }
 
     fn view(&self, order: &Order) -> View {
@@ -168,7 +193,7 @@ impl Carrier {
             Step::Stop => {
                 steps.push(self.stop());
                 steps.extend(self.gone());
-                let grace = self.grace;
+                let grace = self.errand.grace;
                 steps.push(Box::pin(async move {
                     sleep(grace).await;
                     (Event::GraceOver, None)
@@ -184,7 +209,7 @@ impl Carrier {
                 )
             })),
             Step::Start => {
-                self.orders.lock().arbiter.starting(self.permit.target());
+                self.orders.lock().arbiter.starting(self.errand.permit.target());
                 steps.push(self.start());
             }
         }
@@ -194,23 +219,28 @@ impl Carrier {
         &self,
         ask: impl FnOnce(Arc<Orders>, Permit) -> BoxFuture<'static, Event>,
     ) -> BoxFuture<'static, Brought> {
-        let event = ask(self.orders.clone(), self.permit.clone());
+        let event = ask(self.orders.clone(), self.errand.permit.clone());
         Box::pin(async move { (event.await, None) })
     }
 
     fn look(&self) -> BoxFuture<'static, Brought> {
-        let (orders, permit, recipe) = (self.orders.clone(), self.permit.clone(), self.recipe.clone());
-        let domain = orders.inventory.borrow().get(permit.target()).cloned().or_else(|| self.domain.clone());
+        let (orders, permit, recipe) = (self.orders.clone(), self.errand.permit.clone(), self.recipe.clone());
+        let (known, before) =
+            (orders.inventory.borrow().get(permit.target()).cloned(), self.errand.before.clone());
+        let domain = self.errand.with_held(known).or_else(|| self.domain.clone());
         Box::pin(async move {
             match domain {
-                Some(domain) => find(&*orders.hypervisor, &permit, &domain, &recipe).await,
+                Some(domain) => {
+                    let found = find(&*orders.hypervisor, &permit, &domain, &recipe).await;
+                    before.map_or(found.clone(), |before| before.only_what_it_was_about(&permit, found))
+                }
                 None => (Event::Found(Found::Nothing("the domain is no longer known".into())), None),
             }
         })
     }
 
     fn stop(&self) -> BoxFuture<'static, Brought> {
-        let (orders, permit, quiet) = (self.orders.clone(), self.permit.clone(), self.quiet.clone());
+        let (orders, permit, quiet) = (self.orders.clone(), self.errand.permit.clone(), self.quiet.clone());
         quiet.send_replace(false);
         Box::pin(async move {
             let result = orders.hypervisor.stop(&permit).await;
@@ -246,7 +276,7 @@ impl Carrier {
     }
 
     fn start(&self) -> BoxFuture<'static, Brought> {
-        let (orders, permit, domain) = (self.orders.clone(), self.permit.clone(), self.domain.clone());
+        let (orders, permit, domain) = (self.orders.clone(), self.errand.permit.clone(), self.domain.clone());
         let (mut quiet, recipe) = (self.quiet.subscribe(), self.recipe.borrow().clone());
         Box::pin(async move {
             let transient = domain.as_ref().is_some_and(|domain| !domain.persistent);

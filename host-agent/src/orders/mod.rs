@@ -5,7 +5,9 @@
 //! Invariant: the arbiter decides under one lock, so acceptance is one sequence; an order goes on when its asker is gone.
 
 mod carry;
+mod errand;
 mod find;
+mod resume;
 mod ticket;
 
 use std::collections::HashMap;
@@ -22,8 +24,10 @@ use crate::arbiter::{Application, Arbiter, Decision, OrderNumber};
 use crate::audit::{self, Quota};
 use crate::hypervisor::Hypervisor;
 use crate::inventory::Inventory;
+use crate::journal::{Asked, Journal};
 use crate::policy::Permit;
-use carry::View;
+use carry::{View, carry_out};
+use errand::Errand;
 pub use ticket::Ticket;
 
 /// A task for the daemon's JoinSet.
@@ -52,28 +56,42 @@ pub struct Orders {
     inventory: watch::Receiver<Arc<Inventory>>,
     patience: Patience,
     begun: Instant,
+    /// When this began, since the host's boot.
+    since_boot: Duration,
     work: mpsc::Sender<Work>,
     state: Mutex<State>,
 }
 
-#[derive(Default)]
 struct State {
     arbiter: Arbiter,
+    journal: Journal,
     /// What each guest may still write into the log by orders that change nothing.
     quotas: HashMap<Uuid, Arc<Quota>>,
     running: HashMap<OrderNumber, watch::Receiver<View>>,
 }
 
 impl Orders {
-    /// Orders on this hypervisor, each carried out as a task sent to `work`.
+    /// Orders on this hypervisor, each carried out as a task sent to `work`. Those that the journal tells of as open go on;
+    /// their end is heard by who asks again.
     #[must_use]
     pub fn new(
         hypervisor: Arc<dyn Hypervisor>,
         inventory: watch::Receiver<Arc<Inventory>>,
         patience: Patience,
         work: mpsc::Sender<Work>,
-    ) -> Self {
-        Self { hypervisor, inventory, patience, begun: Instant::now(), work, state: Mutex::default() }
+        (journal, since_boot): (Journal, Duration),
+    ) -> Arc<Self> {
+        let (arbiter, quotas, running) = (Arbiter::default(), HashMap::new(), HashMap::new());
+        let state = Mutex::new(State { arbiter, journal, quotas, running });
+        let begun = Instant::now();
+        let orders = Arc::new(Self { hypervisor, inventory, patience, begun, since_boot, work, state });
+        resume::all(&orders);
+        orders
+    }
+
+    /// The time since the host's boot.
+    fn now(&self) -> Duration {
+        self.since_boot + self.begun.elapsed()
     }
 
     /// Accepts a permitted request, in the order of these calls.
@@ -88,7 +106,7 @@ impl Orders {
 
     fn take(self: &Arc<Self>, permit: Permit, request: &Request) -> Taken {
         let application = Application {
-            asker: (permit.asker().uuid(), permit.asker().instance().id),
+            asker: (permit.asker().uuid(), permit.asker().instance()),
             request: request.id,
             target: permit.target(),
             power: permit.power(),
@@ -97,7 +115,7 @@ impl Orders {
             return Taken::Verdict(Verdict::failed(Reason::Busy, "too many orders are open on this host"));
         };
         let mut state = self.lock();
-        let decision = state.arbiter.accept(&application, self.begun.elapsed());
+        let decision = state.arbiter.accept(&application, self.now());
         let quota = state.quotas.entry(permit.asker().uuid()).or_default().clone();
         audit::accepted(&permit, request.id, &decision, &quota);
         match decision {
@@ -106,7 +124,11 @@ impl Orders {
                 Taken::Verdict(Verdict { detail: Some(why.into()), ..Verdict::refused(reason) })
             }
             Decision::Join(number) => match state.running.get(&number).cloned() {
-                Some(view) => Taken::Ticket(Box::new(Ticket::new(self.clone(), &permit, request, view))),
+                Some(view) => {
+                    let asked = Asked { guest: permit.asker().uuid(), request: request.id };
+                    state.journal.joined(number, asked);
+                    Taken::Ticket(Box::new(Ticket::new(self.clone(), &permit, request, (number, view))))
+                }
                 None => {
                     Taken::Verdict(Verdict::failed(Reason::Busy, "the order it would join is just ending"))
                 }
@@ -114,9 +136,10 @@ impl Orders {
             Decision::Begin(number) => {
                 let (sender, view) = watch::channel(View::default());
                 state.running.insert(number, view.clone());
-                let ticket = Ticket::new(self.clone(), &permit, request, view);
+                let ticket = Ticket::new(self.clone(), &permit, request, (number, view));
                 let grace = self.patience.kill_after.min(request.timeout / 2);
-                slot.send(Box::pin(carry::carry_out(self.clone(), number, permit, sender, grace)));
+                let errand = Errand::new(number, permit, self.now(), grace, self.patience.give_up_after);
+                slot.send(Box::pin(carry_out(self.clone(), errand, sender)));
                 Taken::Ticket(Box::new(ticket))
             }
         }
@@ -124,8 +147,12 @@ impl Orders {
 
     /// Forgets domains that are no more.
     pub fn retain(&self, now: &Inventory) {
+        if !now.is_complete() {
+            return; // libvirt has not told yet which there are
+        }
         let mut state = self.lock();
         state.arbiter.retain(|uuid| now.get(uuid).is_some());
+        state.journal.retain(|uuid| now.get(uuid).is_some());
         state.quotas.retain(|uuid, _| now.get(*uuid).is_some());
     }
 

@@ -15,6 +15,8 @@ use uuid::Uuid;
 
 use super::carry::View;
 use super::{Orders, Taken};
+use crate::arbiter::OrderNumber;
+use crate::journal::Asked;
 use crate::order::Outcome;
 use crate::policy::Permit;
 use crate::reply;
@@ -25,6 +27,7 @@ const PROGRESS_EVERY: Duration = Duration::from_secs(1);
 /// A wait for an order's end.
 pub struct Ticket {
     orders: Arc<Orders>,
+    number: OrderNumber,
     view: watch::Receiver<View>,
     guest: Uuid,
     target: Uuid,
@@ -39,11 +42,12 @@ impl Ticket {
         orders: Arc<Orders>,
         permit: &Permit,
         request: &Request,
-        view: watch::Receiver<View>,
+        (number, view): (OrderNumber, watch::Receiver<View>),
     ) -> Self {
         let begun = Instant::now();
         Self {
             orders,
+            number,
             view,
             guest: permit.asker().uuid(),
             target: permit.target(),
@@ -102,7 +106,10 @@ impl Ticket {
             ..verdict
         };
         debug_assert!(verdict.state != Some(PowerState::Off) || verdict.evidence.is_some());
-        self.orders.lock().arbiter.answered(self.guest, self.request, &verdict, self.orders.begun.elapsed());
+        let (asked, now) = (Asked { guest: self.guest, request: self.request }, self.orders.now());
+        let mut state = self.orders.lock();
+        state.journal.answered(self.number, asked, &verdict);
+        state.arbiter.answered(self.guest, self.request, &verdict, now);
         Reply { id: self.request, body: Body::Verdict(verdict) }
     }
 }

@@ -63,6 +63,12 @@ impl Policy {
         file::load(dir)
     }
 
+    /// The rules in the texts of policy files, in their order, and what is wrong with them.
+    #[must_use]
+    pub fn read(files: impl IntoIterator<Item = (std::io::Result<String>, std::path::PathBuf)>) -> Loaded {
+        file::read(files)
+    }
+
     /// Whether `source` may do this to `target`: a deny wins over every allow, no allow means no.
     #[must_use]
     pub fn decide(&self, source: &Domain, action: Action, target: &Domain) -> Decision {
@@ -105,7 +111,7 @@ impl Policy {
         let domain = self.target(Claim { guest, action, target }, inventory)?;
         let source = inventory.get(guest.uuid());
         let rule = source.map(|source| self.decide(source, action, &domain).rule).unwrap_or_default();
-        Ok(Permit::new(guest.clone(), (domain.uuid, domain.name.clone()), power, rule))
+        Ok(Permit::new(guest.asker(), (domain.uuid, domain.name.clone()), power, rule))
     }
 }
 

@@ -1,16 +1,18 @@
 //! The right to act on one target, once.
 //!
-//! Invariant: only [`super::Policy::decide`] makes a [`Permit`], so whoever holds one was allowed to.
+//! Invariant: only [`super::Policy::permit`] makes a [`Permit`], so whoever holds one was allowed to; the journal gives back
+//! what it was given.
 
 use fence_vmchannel_protocol::{Name, Power};
+use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use crate::identity::Guest;
+use crate::identity::Asker;
 
 /// A guest may do this to that target.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Permit {
-    asker: Guest,
+    asker: Asker,
     target: Uuid,
     name: Name,
     power: Power,
@@ -18,13 +20,13 @@ pub struct Permit {
 }
 
 impl Permit {
-    pub(super) fn new(asker: Guest, (target, name): (Uuid, Name), power: Power, rule: String) -> Self {
+    pub(super) fn new(asker: Asker, (target, name): (Uuid, Name), power: Power, rule: String) -> Self {
         Self { asker, target, name, power, rule }
     }
 
     /// Who asked.
     #[must_use]
-    pub fn asker(&self) -> &Guest {
+    pub fn asker(&self) -> &Asker {
         &self.asker
     }
 

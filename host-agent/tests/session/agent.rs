@@ -12,6 +12,7 @@ use fence_vmchannel_host_agent::hypervisor::Hypervisor;
 use fence_vmchannel_host_agent::hypervisor::simulated::Entry;
 use fence_vmchannel_host_agent::identity;
 use fence_vmchannel_host_agent::inventory::{Census, Hint, Inventory};
+use fence_vmchannel_host_agent::journal::Journal;
 use fence_vmchannel_host_agent::orders::{Orders, Patience, Work};
 use fence_vmchannel_host_agent::policy::Policy;
 use fence_vmchannel_host_agent::session;
@@ -80,7 +81,8 @@ impl Agent {
         tasks.spawn(carry_out(work));
 
         let patience = Patience { kill_after: GRACE, give_up_after: GIVE_UP };
-        let orders = Arc::new(Orders::new(hypervisor.clone(), inventory.clone(), patience, queue));
+        let journal = (Journal::in_memory(), Duration::ZERO);
+        let orders = Orders::new(hypervisor.clone(), inventory.clone(), patience, queue, journal);
         let (stopping, stop) = watch::channel(false);
         let (rules, policy) = watch::channel(Arc::new(Policy::default()));
         let board = Board::default();

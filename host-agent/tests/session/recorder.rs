@@ -6,7 +6,7 @@ use std::sync::Mutex;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use fence_vmchannel_host_agent::domain::{Domain, Job, Sighting, Standing};
+use fence_vmchannel_host_agent::domain::{Domain, InstanceId, Job, Sighting, Standing};
 use fence_vmchannel_host_agent::hypervisor::simulated::{Entry, Simulated};
 use fence_vmchannel_host_agent::hypervisor::{CallError, Change, Hypervisor, Recipe};
 use fence_vmchannel_host_agent::policy::Permit;
@@ -60,6 +60,10 @@ impl Hypervisor for Recorder {
 
     async fn process_of(&self, uuid: Uuid, age: Duration) -> Sighting {
         self.simulated.process_of(uuid, age).await
+    }
+
+    fn instance_again(&self, id: InstanceId) -> Sighting {
+        self.simulated.instance_again(id)
     }
 
     async fn standing(&self, uuid: Uuid) -> Result<Standing, CallError> {

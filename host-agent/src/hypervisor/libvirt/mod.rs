@@ -32,7 +32,7 @@ use self::place::Place;
 use self::pool::{Lane, Pool, Supply};
 use self::scan::Scan;
 use super::{CallError, Change, Hypervisor, Recipe};
-use crate::domain::{Domain, Job, Sighting, Standing};
+use crate::domain::{Domain, InstanceId, Job, Sighting, Standing};
 use crate::policy::Permit;
 
 /// All domains at once may take longer: libvirt holds the list back while any domain is being destroyed.
@@ -155,6 +155,10 @@ impl Hypervisor for Libvirt {
 
     async fn process_of(&self, uuid: Uuid, age: Duration) -> Sighting {
         self.scan.process_of(uuid, age).await
+    }
+
+    fn instance_again(&self, id: InstanceId) -> Sighting {
+        process::again(id)
     }
 
     async fn standing(&self, uuid: Uuid) -> Result<Standing, CallError> {

@@ -148,6 +148,25 @@ fn qemu(pid: Pid) -> io::Result<Option<(Option<Uuid>, Instance)>> {
     Ok(Some((domain, Instance { id, process: Arc::new(process) })))
 }
 
+/// The process that was this instance, if it lives.
+#[must_use]
+pub fn again(id: InstanceId) -> Sighting {
+    let Some(pid) = Pid::from_raw(id.pid) else { return Sighting::Absent };
+    let pidfd = match pidfd_open(pid, PidfdFlags::NONBLOCK) {
+        Ok(pidfd) => pidfd,
+        Err(Errno::SRCH) => return Sighting::Absent,
+        Err(_) => return Sighting::Unsure,
+    };
+    let process = QemuProcess { pid: id.pid, pidfd };
+    let started = start_time(id.pid);
+    match started {
+        _ if process.is_gone() => Sighting::Absent,
+        Some(started) if started == id.started => Sighting::Runs(Instance { id, process: Arc::new(process) }),
+        Some(_) => Sighting::Absent,
+        None => Sighting::Unsure,
+    }
+}
+
 /// Every QEMU process of the host by the domain that its command line names. Only command lines of QEMU are read: reading
 /// one waits for its process's memory map, which a stuck process can hold for ever.
 pub fn everyone() -> io::Result<HashMap<Uuid, Instance>> {

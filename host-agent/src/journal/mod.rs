@@ -1,0 +1,232 @@
+//! The journal: what orders did, so that a restarted agent knows it.
+//!
+//! In:  orders that are about to act, and how they end. Out: the same again, after the agent was killed at any moment.
+//!
+//! Invariant: an order is written down before it acts, its verdict before anybody hears it. The file is as long as what
+//! happened in the last [`VERDICT_KEPT`], and a torn end costs its last line and no more.
+
+mod file;
+mod record;
+
+use std::collections::{BTreeMap, HashMap};
+use std::io;
+
+use fence_vmchannel_protocol::{Evidence, Verdict};
+use uuid::Uuid;
+
+use crate::arbiter::{OrderNumber, VERDICT_KEPT};
+pub use file::JournalFile;
+pub use record::{Acting, Asked, Ended, Record, records};
+
+/// The file is written anew when it has grown to twice of what it must hold, but not before it has this many bytes.
+const REWRITE_AT: usize = 256 * 1024;
+
+/// Where the journal's bytes are kept.
+pub trait Store: Send {
+    /// Adds these bytes at the end, all or none of them, and returns when they are safe.
+    fn append(&mut self, bytes: &[u8]) -> io::Result<()>;
+    /// Puts these bytes in the place of all others, all or none of them, and returns when they are safe.
+    fn replace(&mut self, bytes: &[u8]) -> io::Result<()>;
+}
+
+/// What the journal knows of one order.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Known {
+    /// What it was about to do.
+    pub acting: Acting,
+    /// What proved that its target was off, where its start came next.
+    pub off: Option<Evidence>,
+    /// Who was told something else than its end.
+    pub answered: Vec<(Asked, Verdict)>,
+    /// Its end.
+    pub ended: Option<Ended>,
+}
+
+/// The journal of this host's orders.
+pub struct Journal {
+    store: Box<dyn Store>,
+    boot: String,
+    orders: BTreeMap<OrderNumber, Known>,
+    bytes: usize,
+    rewrite_at: usize,
+    /// Something that must not be forgotten could not be written.
+    is_behind: bool,
+}
+
+impl Journal {
+    /// The journal with this content. What was written before the host's last boot is about processes that are no more.
+    #[must_use]
+    pub fn open(store: Box<dyn Store>, content: &[u8], boot: &str) -> Self {
+        let mut journal = Self {
+            store,
+            boot: boot.to_owned(),
+            orders: BTreeMap::new(),
+            bytes: 0,
+            rewrite_at: REWRITE_AT,
+            is_behind: false,
+        };
+        let mut is_ours = false;
+        let (all, broken) = records(content);
+        for record in all {
+            match record {
+                Record::Host { boot } => is_ours = boot == journal.boot,
+                record if is_ours => journal.apply(record),
+                _ => {}
+            }
+        }
+        if broken > 0 {
+            tracing::warn!(broken, "lines of the journal cannot be read: what they told is lost");
+        }
+        journal.is_behind = journal.rewrite().is_err();
+        journal
+    }
+
+    /// A journal that ends with its process.
+    #[must_use]
+    pub fn in_memory() -> Self {
+        struct Nowhere;
+        impl Store for Nowhere {
+            fn append(&mut self, _: &[u8]) -> io::Result<()> {
+                Ok(())
+            }
+            fn replace(&mut self, _: &[u8]) -> io::Result<()> {
+                Ok(())
+            }
+        }
+        Self::open(Box::new(Nowhere), &[], "")
+    }
+
+    /// All orders that it knows of.
+    pub fn orders(&self) -> impl Iterator<Item = (OrderNumber, &Known)> {
+        self.orders.iter().map(|(number, known)| (*number, known))
+    }
+
+    /// An order is about to act. It must not if this fails.
+    pub fn acting(&mut self, acting: Acting) -> io::Result<()> {
+        self.write(Record::Acting(Box::new(acting)))
+    }
+
+    /// An order's target is proven off, and its start comes next. It must not if this fails.
+    pub fn off(&mut self, order: OrderNumber, evidence: Evidence) -> io::Result<()> {
+        self.write(Record::Off { order, evidence })
+    }
+
+    /// An equal request waits for the same order.
+    pub fn joined(&mut self, order: OrderNumber, asked: Asked) {
+        if self.orders.get(&order).is_some_and(|known| !known.acting.askers.contains(&asked)) {
+            self.must_write(Record::Joined { order, asked });
+        }
+    }
+
+    /// A guest is told something else than the order's end, which is still to come.
+    pub fn answered(&mut self, order: OrderNumber, asked: Asked, verdict: &Verdict) {
+        if self.orders.get(&order).is_some_and(|known| known.ended.is_none()) {
+            self.must_write(Record::Answered { order, asked, verdict: verdict.clone() });
+        }
+    }
+
+    /// An order ended. One that did not act is none of the journal's.
+    pub fn ended(&mut self, order: OrderNumber, ended: Ended) {
+        if self.orders.contains_key(&order) {
+            self.must_write(Record::Ended { order, ended });
+        }
+    }
+
+    /// Forgets what is about domains that are no more.
+    pub fn retain(&mut self, is_known: impl Fn(Uuid) -> bool) {
+        let is_needed = |known: &Known| known.ended.is_none() || is_known(known.acting.permit.target());
+        self.orders.retain(|_, known| is_needed(known));
+    }
+
+    fn must_write(&mut self, record: Record) {
+        if let Err(error) = self.write(record.clone()) {
+            tracing::error!(%error, "the journal cannot be written: make room in the runtime directory");
+            self.apply(record);
+            self.is_behind = true;
+        }
+    }
+
+    fn write(&mut self, record: Record) -> io::Result<()> {
+        if self.is_behind {
+            self.rewrite()?;
+        } else if self.bytes >= self.rewrite_at && self.rewrite().is_err() {
+            self.rewrite_at = 2 * self.bytes; // the longer file is as good
+        }
+        let line = record.to_line()?;
+        self.store.append(&line)?;
+        self.bytes += line.len();
+        self.apply(record);
+        Ok(())
+    }
+
+    /// Writes what there is to know, and leaves out what nobody will ask for any more.
+    fn rewrite(&mut self) -> io::Result<()> {
+        self.forget_old();
+        let mut bytes = Record::Host { boot: self.boot.clone() }.to_line()?;
+        for (order, known) in &self.orders {
+            for record in known.records(*order) {
+                bytes.extend(record.to_line()?);
+            }
+        }
+        self.store.replace(&bytes)?;
+        (self.bytes, self.rewrite_at) = (bytes.len(), REWRITE_AT.max(2 * bytes.len()));
+        self.is_behind = false;
+        Ok(())
+    }
+
+    /// Old ends go, but for each target's last: its stopped instance may live still, and must not act.
+    fn forget_old(&mut self) {
+        let ends = |known: &Known| known.ended.as_ref().map(|ended| ended.at);
+        let now = self.orders.values().filter_map(ends).max().unwrap_or_default();
+        let last: HashMap<Uuid, OrderNumber> =
+            self.orders.iter().map(|(number, known)| (known.acting.permit.target(), *number)).collect();
+        self.orders.retain(|number, known| {
+            let is_old =
+                known.ended.as_ref().is_some_and(|ended| now.saturating_sub(ended.at) > VERDICT_KEPT);
+            !is_old || last.get(&known.acting.permit.target()) == Some(number)
+        });
+    }
+
+    fn apply(&mut self, record: Record) {
+        match record {
+            Record::Host { .. } => {}
+            Record::Acting(acting) => {
+                let fresh = |acting| Known { acting, off: None, answered: Vec::new(), ended: None };
+                let (number, acting) = (acting.order, *acting);
+                self.orders
+                    .entry(number)
+                    .and_modify(|known| known.acting = acting.clone())
+                    .or_insert_with(|| fresh(acting.clone()));
+            }
+            Record::Off { order, evidence } => {
+                self.change(order, |known| known.off = Some(evidence));
+            }
+            Record::Joined { order, asked } => self.change(order, |known| known.acting.askers.push(asked)),
+            Record::Answered { order, asked, verdict } => {
+                self.change(order, |known| known.answered.push((asked, verdict)));
+            }
+            Record::Ended { order, ended } => self.change(order, |known| known.ended = Some(ended)),
+        }
+    }
+
+    fn change(&mut self, order: OrderNumber, change: impl FnOnce(&mut Known)) {
+        if let Some(known) = self.orders.get_mut(&order) {
+            change(known);
+        }
+    }
+}
+
+impl Known {
+    /// The records that tell it again.
+    fn records(&self, order: OrderNumber) -> impl Iterator<Item = Record> {
+        let acting = Record::Acting(Box::new(self.acting.clone()));
+        let off = self.off.map(|evidence| Record::Off { order, evidence });
+        let answer = move |(asked, verdict): (Asked, Verdict)| Record::Answered { order, asked, verdict };
+        let ended = self.ended.clone().map(|ended| Record::Ended { order, ended });
+        let answered = self.answered.clone().into_iter().map(answer);
+        std::iter::once(acting).chain(off).chain(answered).chain(ended)
+    }
+}
+
+#[cfg(test)]
+mod tests;
