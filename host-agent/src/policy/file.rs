@@ -59,19 +59,24 @@ struct RuleTable {
 }
 
 pub(super) fn load(dir: &Path) -> Loaded {
-    let mut loaded = Loaded::default();
     let files = match files_of(dir) {
         Ok(files) => files,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return loaded,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Loaded::default(),
         Err(error) => {
+            let mut loaded = Loaded::default();
             let text = format!("cannot read the policy directory: {error}");
             loaded.policy.closed = Some(format!("nothing is allowed: {}: {text}", dir.display()));
             loaded.problems.push(Problem { file: dir.to_owned(), text });
             return loaded;
         }
     };
-    for file in files {
-        let text = std::fs::read_to_string(&file);
+    read(files.into_iter().map(|file| (std::fs::read_to_string(&file), file)))
+}
+
+/// The rules in these files' texts, in their order.
+pub(super) fn read(files: impl IntoIterator<Item = (std::io::Result<String>, PathBuf)>) -> Loaded {
+    let mut loaded = Loaded::default();
+    for (text, file) in files {
         let may_deny = text.as_ref().map_or(true, |text| text.contains("deny"));
         match text.map_err(|e| format!("cannot be read: {e}")).and_then(|text| parse(&text, &file)) {
             Ok(rules) => loaded.policy.rules.extend(rules),
