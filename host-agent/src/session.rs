@@ -9,6 +9,7 @@ mod answer;
 mod waiting;
 
 use fence_vmchannel_protocol::{Ask, Frame, Reason, Reply, Request, RequestId};
+use tokio::io::{AsyncRead, AsyncWrite};
 
 use crate::agent::Agent;
 use crate::audit::Quota;
@@ -19,11 +20,15 @@ use answer::Session;
 use waiting::Waiting;
 
 /// Serves a guest until its channel ends.
-pub async fn serve(mut channel: Channel, guest: &Guest, agent: &Agent, quota: &Quota) -> Ended {
+pub async fn serve<S>(mut channel: Channel<S>, guest: &Guest, agent: &Agent, quota: &Quota) -> Ended
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
     let mut session = Session::new(guest, agent, quota);
     let mut waiting = Waiting::default();
     loop {
         let said = tokio::select! {
+            biased; // a guest may ask only so often, so what it asks never keeps its answers back
             frame = channel.hear() => match frame {
                 Ok(Some(frame)) => on_frame(frame, &mut session, &mut waiting).map(|reply| channel.say(&reply)),
                 Ok(None) => None, // room again for what waits

@@ -8,7 +8,6 @@
 
 pub mod board;
 mod bucket;
-mod in_use;
 pub mod socket;
 pub mod tend;
 

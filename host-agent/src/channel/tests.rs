@@ -1,10 +1,11 @@
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::UnixStream;
 
 use fence_vmchannel_protocol::{Reason, RequestId, Verdict};
 
 use super::*;
 
-fn pair() -> (Channel, UnixStream) {
+fn pair() -> (Channel<UnixStream>, UnixStream) {
     let (ours, theirs) = UnixStream::pair().unwrap();
     (Channel::new(ours), theirs)
 }
