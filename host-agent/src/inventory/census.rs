@@ -5,7 +5,7 @@
 //! Invariant: a full listing at each connect and every `reconcile-seconds`; a lost event, note or answer heals by the
 //! next one. An older look never overwrites a newer one.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -62,8 +62,8 @@ pub struct Census {
     listed: u64,
     listing: bool,
     list_again: bool,
-    looking: HashSet<Uuid>,
-    look_again: HashSet<Uuid>,
+    looking: BTreeSet<Uuid>,
+    look_again: BTreeSet<Uuid>,
     next: Instant,
 }
 
@@ -88,8 +88,8 @@ impl Census {
             listed: 0,
             listing: false,
             list_again: true,
-            looking: HashSet::new(),
-            look_again: HashSet::new(),
+            looking: BTreeSet::new(),
+            look_again: BTreeSet::new(),
             next: Instant::now() + every,
         }
     }
@@ -101,10 +101,11 @@ impl Census {
         loop {
             self.start_looks(&*hypervisor, &mut looks);
             let event = tokio::select! {
-                Some(look) = looks.next() => Event::Looked(look),
-                change = hypervisor.changed() => Event::Changed(change),
-                Some(hint) = self.hints.recv() => Event::Hinted(hint),
+                biased; // the rarest first
                 () = sleep_until(self.next) => Event::Tick,
+                Some(look) = looks.next() => Event::Looked(look),
+                Some(hint) = self.hints.recv() => Event::Hinted(hint),
+                change = hypervisor.changed() => Event::Changed(change),
             };
             match event {
                 Event::Changed(Change::Domain(uuid)) | Event::Hinted(Hint::Changed(uuid)) => self.want(uuid),

@@ -5,10 +5,11 @@
 //! Invariant: at most [`MOST`] requests of one guest wait at a time.
 
 use std::collections::HashMap;
+use std::future::poll_fn;
+use std::task::{Context, Poll};
 
 use fence_vmchannel_protocol::{Ask, Reply, Request, RequestId, encode_line};
 use futures_util::future::BoxFuture;
-use futures_util::stream::{FuturesUnordered, StreamExt};
 
 use crate::orders::Taken;
 
@@ -36,7 +37,8 @@ type Said = (Vec<u8>, RequestId, Option<Pending>);
 #[derive(Default)]
 pub(super) struct Waiting {
     asked: HashMap<RequestId, Ask>,
-    pending: FuturesUnordered<BoxFuture<'static, Said>>,
+    /// In the order of their questions, which is the order of answers that come at the same time.
+    pending: Vec<BoxFuture<'static, Said>>,
 }
 
 impl Waiting {
@@ -58,7 +60,7 @@ impl Waiting {
 
     /// The next line of any answer; waits for ever while there is none to come. Cancel safe.
     pub(super) async fn next_line(&mut self) -> Vec<u8> {
-        let Some((line, id, rest)) = self.pending.next().await else { return std::future::pending().await };
+        let (line, id, rest) = poll_fn(|cx| self.poll_pending(cx)).await;
         match rest {
             Some(rest) => self.pending.push(Box::pin(rest.next())),
             None => {
@@ -66,6 +68,19 @@ impl Waiting {
             }
         }
         line
+    }
+
+    /// All of them are asked each time: they are few.
+    fn poll_pending(&mut self, cx: &mut Context<'_>) -> Poll<Said> {
+        let ready = self.pending.iter_mut().enumerate().find_map(|(place, pending)| {
+            match pending.as_mut().poll(cx) {
+                Poll::Ready(said) => Some((place, said)),
+                Poll::Pending => None,
+            }
+        });
+        let Some((place, said)) = ready else { return Poll::Pending };
+        drop(self.pending.remove(place));
+        Poll::Ready(said)
     }
 }
 
