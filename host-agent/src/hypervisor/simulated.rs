@@ -174,6 +174,17 @@ impl Simulated {
         Arc::new(Ghost { pid, gone: watch::channel(false).0, immortal: entry.immortal })
     }
 
+    /// Starts a domain, if it does not run.
+    pub fn run(&self, uuid: Uuid) -> Result<(), CallError> {
+        let mut machines = self.lock();
+        let machine = machines.get_mut(&uuid).ok_or(CallError::NoDomain)?;
+        if machine.run.as_ref().is_none_or(|ghost| ghost.is_gone()) {
+            machine.run = Some(self.ghost(&machine.entry));
+            self.changed.notify_one();
+        }
+        Ok(())
+    }
+
     fn seen(&self, machine: &Machine) -> Domain {
         let entry = &machine.entry;
         let instance = machine.run.clone().filter(|ghost| !ghost.is_gone()).map(instance_of);
@@ -275,12 +286,6 @@ impl Hypervisor for Simulated {
     }
 
     async fn start(&self, permit: &Permit, _recipe: &Recipe) -> Result<(), CallError> {
-        let mut machines = self.lock();
-        let machine = machines.get_mut(&permit.target()).ok_or(CallError::NoDomain)?;
-        if machine.run.as_ref().is_none_or(|ghost| ghost.is_gone()) {
-            machine.run = Some(self.ghost(&machine.entry));
-            self.changed.notify_one();
-        }
-        Ok(())
+        self.run(permit.target())
     }
 }

@@ -18,10 +18,12 @@ use fence_vmchannel_host_agent::policy::Policy;
 use fence_vmchannel_host_agent::session;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
+use tokio::time::Instant;
 use uuid::Uuid;
 
 use crate::clock::settle;
 use crate::guest::Guest;
+use crate::paper::Paper;
 use crate::recorder::Recorder;
 
 /// What the settings say by default.
@@ -32,6 +34,9 @@ pub(crate) struct Agent {
     running: Arc<Running>,
     host: Arc<Recorder>,
     names: Vec<String>,
+    paper: Paper,
+    since_boot: Duration,
+    begun: Instant,
     rules: watch::Sender<Arc<Policy>>,
     stopping: watch::Sender<bool>,
     _hints: mpsc::Sender<Hint>,
@@ -70,7 +75,23 @@ impl Agent {
 
     pub(crate) async fn with_domains(entries: Vec<Entry>) -> Self {
         let names = entries.iter().map(|entry| entry.name.to_string()).collect();
-        let host = Arc::new(Recorder::of(entries));
+        Self::started(Arc::new(Recorder::of(entries)), names, Paper::default(), Duration::ZERO).await
+    }
+
+    /// SIGKILL.
+    pub(crate) async fn is_killed(self) -> Killed {
+        let Self { host, names, paper, since_boot, begun, tasks, .. } = self;
+        drop(tasks);
+        settle().await;
+        Killed { host, names, paper, since_boot: since_boot + begun.elapsed() }
+    }
+
+    /// SIGKILL, and a new start this long after.
+    pub(crate) async fn is_killed_and_started_after(self, away: Duration) -> Self {
+        self.is_killed().await.starts_after(away).await
+    }
+
+    async fn started(host: Arc<Recorder>, names: Vec<String>, paper: Paper, since_boot: Duration) -> Self {
         let hypervisor: Arc<dyn Hypervisor> = host.clone();
         let mut tasks = JoinSet::new();
 
@@ -81,14 +102,15 @@ impl Agent {
         tasks.spawn(carry_out(work));
 
         let patience = Patience { kill_after: GRACE, give_up_after: GIVE_UP };
-        let journal = (Journal::in_memory(), Duration::ZERO);
+        let journal = (Journal::open(Box::new(paper.clone()), &paper.content(), "this boot"), since_boot);
         let orders = Orders::new(hypervisor.clone(), inventory.clone(), patience, queue, journal);
         let (stopping, stop) = watch::channel(false);
         let (rules, policy) = watch::channel(Arc::new(Policy::default()));
         let board = Board::default();
         let running = Arc::new(Running { hypervisor, inventory, policy, orders, board, stopping: stop });
+        let (begun, tasks) = (Instant::now(), Mutex::new(tasks));
         settle().await;
-        Self { running, host, names, rules, stopping, _hints: hints, tasks: Mutex::new(tasks) }
+        Self { running, host, names, paper, since_boot, begun, rules, stopping, _hints: hints, tasks }
     }
 
     /// A new connection of this guest, served as if its QEMU had made it.
@@ -134,9 +156,40 @@ impl Agent {
         self.rules.send_replace(Arc::new(loaded.policy));
     }
 
+    /// What its journal is written on.
+    pub(crate) fn paper(&self) -> &Paper {
+        &self.paper
+    }
+
     /// SIGTERM came.
     pub(crate) fn begins_to_stop(&self) {
         self.stopping.send_replace(true);
+    }
+}
+
+/// A host whose agent was killed.
+pub(crate) struct Killed {
+    host: Arc<Recorder>,
+    names: Vec<String>,
+    paper: Paper,
+    since_boot: Duration,
+}
+
+impl Killed {
+    /// The agent starts again.
+    pub(crate) async fn starts_after(self, away: Duration) -> Agent {
+        tokio::time::advance(away).await;
+        Agent::started(self.host, self.names, self.paper, self.since_boot + away).await
+    }
+
+    /// This domain's process ends, and not by the agent.
+    pub(crate) async fn ends(&self, name: &str) {
+        self.host.ends(uuid_of(name)).await;
+    }
+
+    /// Somebody else than the agent starts this domain.
+    pub(crate) fn somebody_starts(&self, name: &str) {
+        self.host.is_started(uuid_of(name));
     }
 }
 

@@ -8,6 +8,8 @@ mod clock;
 #[cfg(test)]
 mod guest;
 #[cfg(test)]
+mod paper;
+#[cfg(test)]
 mod recorder;
 
 #[cfg(test)]
@@ -22,6 +24,8 @@ mod power;
 mod process;
 #[cfg(test)]
 mod races;
+#[cfg(test)]
+mod restart;
 #[cfg(test)]
 mod rules;
 #[cfg(test)]

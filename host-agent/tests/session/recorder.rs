@@ -27,6 +27,17 @@ impl Recorder {
         self.done.lock().unwrap().clone()
     }
 
+    /// Its process ends, whoever did that.
+    pub(crate) async fn ends(&self, uuid: Uuid) {
+        let domain = self.simulated.domain(uuid).await.unwrap();
+        domain.instance.expect("it runs").process.kill().unwrap();
+    }
+
+    /// Somebody starts it.
+    pub(crate) fn is_started(&self, uuid: Uuid) {
+        self.simulated.run(uuid).unwrap();
+    }
+
     fn record(&self, what: &str, permit: &Permit) {
         self.done.lock().unwrap().push(format!("{what} {}", permit.name()));
     }

@@ -87,6 +87,19 @@ fn an_instance_is_its_pid_and_its_start() {
 }
 
 #[test]
+fn a_process_is_held_again_only_if_it_is_the_very_same_one() {
+    let mut machine = Machine::start(10);
+    let id = machine.instance().unwrap().id;
+
+    assert_eq!(again(id).instance().map(|held| held.id), Some(id));
+    let later = InstanceId { started: id.started + 1, ..id };
+    assert_eq!(again(later), Sighting::Absent, "another process with its number is not it");
+    machine.child.kill().unwrap();
+    machine.child.wait().unwrap();
+    assert_eq!(again(id), Sighting::Absent);
+}
+
+#[test]
 fn a_pid_file_that_names_another_process_gives_no_instance() {
     let machine = Machine::start(3);
 
