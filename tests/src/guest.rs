@@ -12,7 +12,7 @@ mod process;
 use std::fs;
 use std::path::PathBuf;
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 pub use process::Process;
 
@@ -26,6 +26,9 @@ use console::Console;
 const BOOT: Duration = Duration::from_secs(60);
 /// A little longer than our client's own timeout of 55 s.
 const COMMAND: Duration = Duration::from_secs(60);
+
+/// libvirtd may just be starting.
+const SEEN: Duration = Duration::from_secs(20);
 
 /// How long a dropped guest waits for libvirt to forget it.
 const FORGET: Duration = Duration::from_secs(5);
@@ -241,6 +244,27 @@ impl Guest<'_> {
     /// When libvirt fails, or it does not run.
     pub fn destroy(&self) -> Result<()> {
         self.lab.virsh(&["destroy", self.name()]).map(drop)
+    }
+
+    /// Waits until libvirt, too, has seen its end, so that it can be started again.
+    ///
+    /// # Errors
+    /// When it does not see it within 20 s.
+    pub fn wait_until_shut_off(&self) -> Result<()> {
+        let deadline = Instant::now() + SEEN;
+        loop {
+            let state = self.lab.virsh(&["domstate", self.name()])?;
+            if state.trim() == "shut off" {
+                return Ok(());
+            }
+            if Instant::now() > deadline {
+                return Err(LabError::TimedOut {
+                    waited: SEEN,
+                    awaited: format!("the end of {} in libvirt's eyes", self.name()),
+                    last_seen: state,
+                });
+            }
+        }
     }
 
     /// Makes libvirt forget the guest.

@@ -2,7 +2,7 @@
 
 use std::panic::resume_unwind;
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use fence_vmchannel_protocol::{Evidence, Power};
 use fence_vmchannel_tests::rounds::{Spread, rounds};
@@ -99,20 +99,11 @@ fn whatever_happens_to_libvirtd_meanwhile_each_off_is_true_and_each_request_has_
             let again = asker.power(Power::Off, &target, PATIENCE)?;
             assert!(again.is_done() && process.is_gone(), "once libvirtd is healed: {again:?}");
         }
-        wait_until_shut_off(&lab, &target)?;
+        target.wait_until_shut_off()?;
     }
 
     println!("off while libvirtd is killed, stopped or restarted: {}", Spread::of(took));
     println!("0 false, 0 lost, {} ended as failures {failed:#?}", failed.len());
-    Ok(())
-}
-
-/// Until libvirt, too, knows that it is off, so that it can be started again.
-fn wait_until_shut_off(lab: &Lab, guest: &Guest<'_>) -> Result<()> {
-    let deadline = Instant::now() + PATIENCE;
-    while lab.virsh(&["domstate", guest.name()])?.trim() != "shut off" {
-        assert!(Instant::now() < deadline, "libvirt does not see that {} is off", guest.name());
-    }
     Ok(())
 }
 

@@ -9,5 +9,6 @@ mod fencing;
 mod input;
 mod lab;
 mod operator;
+mod races;
 mod session;
 mod starting;
