@@ -70,8 +70,11 @@ impl Journal {
         for record in all {
             match record {
                 Record::Host { boot } => is_ours = boot == journal.boot,
-                record if is_ours => journal.apply(record),
-                _ => {}
+                record => {
+                    if is_ours {
+                        journal.apply(record);
+                    }
+                }
             }
         }
         if broken > 0 {
