@@ -68,13 +68,10 @@ impl Journal {
         let mut is_ours = false;
         let (all, broken) = records(content);
         for record in all {
-            match record {
-                Record::Host { boot } => is_ours = boot == journal.boot,
-                record => {
-                    if is_ours {
-                        journal.apply(record);
-                    }
-                }
+            if let Record::Host { boot } = &record {
+                is_ours = *boot == journal.boot;
+            } else if is_ours {
+                journal.apply(record);
             }
         }
         if broken > 0 {

@@ -67,6 +67,7 @@ impl Ticket {
             }
             let due = self.next_progress.min(self.deadline);
             tokio::select! {
+                biased; // a verdict that is there comes before the time that is over
                 changed = self.view.changed() => {
                     if changed.is_err() && self.view.borrow().outcome.is_none() {
                         return self.close(Verdict::failed(Reason::UnknownState, "the order was dropped: see the agent's log"));
