@@ -259,19 +259,21 @@ impl Hypervisor for Script {
         }
         let truth = self.truth();
         let ordered = truth.current.as_ref().is_some_and(|ghost| truth.ordered.contains(&ghost.number));
-        match self.scene.process {
-            _ if ordered => Self::living(&truth),
-            Process::UnsureFile | Process::AliveNoFile => Sighting::Unsure,
-            Process::Arguments | Process::GoneArguments | Process::UnsureScan => Sighting::Absent,
-            _ => Self::living(&truth),
+        let is = |processes: &[Process]| !ordered && processes.contains(&self.scene.process);
+        if is(&[Process::UnsureFile, Process::AliveNoFile]) {
+            return Sighting::Unsure;
         }
+        if is(&[Process::Arguments, Process::GoneArguments, Process::UnsureScan]) {
+            return Sighting::Absent;
+        }
+        Self::living(&truth)
     }
 
     async fn process_of(&self, _uuid: Uuid, _age: Duration) -> Sighting {
-        match self.scene.process {
-            Process::UnsureScan => Sighting::Unsure,
-            _ => Self::living(&self.truth()),
+        if self.scene.process == Process::UnsureScan {
+            return Sighting::Unsure;
         }
+        Self::living(&self.truth())
     }
 
     fn instance_again(&self, id: InstanceId) -> Sighting {
