@@ -156,6 +156,8 @@ impl Daemon {
         let patience = Patience { kill_after: config.kill_after, give_up_after: config.give_up_after };
         let journal = journal(config, hypervisor.is_simulated())?;
         let orders = Orders::new(hypervisor.clone(), inventory.clone(), patience, queue, journal);
+        let pulse = orders.clone();
+        tasks.spawn(core("the pulse", async move { pulse.keep_the_pulse().await }));
         let (stopping, stop) = watch::channel(false);
         let agent = Arc::new(Agent {
             hypervisor,

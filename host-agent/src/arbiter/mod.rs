@@ -125,6 +125,13 @@ impl Arbiter {
         decision
     }
 
+    /// Whether this request was accepted before.
+    #[must_use]
+    pub fn knows(&self, application: &Application) -> bool {
+        let entries = self.guests.get(&application.asker.0);
+        entries.is_some_and(|entries| entries.iter().any(|entry| entry.request == application.request))
+    }
+
     fn begin(&mut self, application: &Application) -> OrderNumber {
         self.accepted += 1;
         let (number, power) = (self.accepted, application.power);

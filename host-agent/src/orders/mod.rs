@@ -7,6 +7,7 @@
 mod carry;
 mod errand;
 mod find;
+mod pulse;
 mod resume;
 mod ticket;
 
@@ -28,6 +29,7 @@ use crate::journal::{Asked, Journal};
 use crate::policy::Permit;
 use carry::{View, carry_out};
 use errand::Errand;
+use pulse::Pulse;
 pub use ticket::Ticket;
 
 /// A task for the daemon's JoinSet.
@@ -59,6 +61,7 @@ pub struct Orders {
     /// When this began, since the host's boot.
     since_boot: Duration,
     work: mpsc::Sender<Work>,
+    pulse: Pulse,
     state: Mutex<State>,
 }
 
@@ -84,9 +87,16 @@ impl Orders {
         let (arbiter, quotas, running) = (Arbiter::default(), HashMap::new(), HashMap::new());
         let state = Mutex::new(State { arbiter, journal, quotas, running });
         let begun = Instant::now();
-        let orders = Arc::new(Self { hypervisor, inventory, patience, begun, since_boot, work, state });
+        let pulse = Pulse::default();
+        let orders =
+            Arc::new(Self { hypervisor, inventory, patience, begun, since_boot, work, pulse, state });
         resume::all(&orders);
         orders
+    }
+
+    /// Notices when the agent is held up. Never returns; belongs into the daemon's JoinSet.
+    pub async fn keep_the_pulse(&self) {
+        self.pulse.beat().await;
     }
 
     /// The time since the host's boot.
@@ -115,6 +125,10 @@ impl Orders {
             return Taken::Verdict(Verdict::failed(Reason::Busy, "too many orders are open on this host"));
         };
         let mut state = self.lock();
+        if self.pulse.was_held_up() && !state.arbiter.knows(&application) {
+            let why = "the agent was held up and cannot tell how old this request is: ask again";
+            return Taken::Verdict(Verdict::failed(Reason::Busy, why));
+        }
         let decision = state.arbiter.accept(&application, self.now());
         let quota = state.quotas.entry(permit.asker().uuid()).or_default().clone();
         audit::accepted(&permit, request.id, &decision, &quota);

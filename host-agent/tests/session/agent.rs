@@ -79,7 +79,7 @@ impl Agent {
     }
 
     /// SIGKILL.
-    pub(crate) async fn is_killed(self) -> Killed {
+    pub(crate) async fn killed(self) -> Killed {
         let Self { host, names, paper, since_boot, begun, tasks, .. } = self;
         drop(tasks);
         settle().await;
@@ -87,8 +87,8 @@ impl Agent {
     }
 
     /// SIGKILL, and a new start this long after.
-    pub(crate) async fn is_killed_and_started_after(self, away: Duration) -> Self {
-        self.is_killed().await.starts_after(away).await
+    pub(crate) async fn killed_and_started_after(self, away: Duration) -> Self {
+        self.killed().await.starts_after(away).await
     }
 
     async fn started(host: Arc<Recorder>, names: Vec<String>, paper: Paper, since_boot: Duration) -> Self {

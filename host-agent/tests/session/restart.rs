@@ -26,7 +26,7 @@ async fn an_order_of_before_a_restart_is_finished_and_who_asks_again_hears_its_e
     agent.guest("web1").await.sends(&asked);
     pass(SOON).await;
 
-    let agent = agent.is_killed_and_started_after(SOON).await;
+    let agent = agent.killed_and_started_after(SOON).await;
     let verdict = agent.guest("web1").await.asks(&asked).await;
 
     assert_eq!((verdict.state, verdict.evidence), (Some(PowerState::Off), Some(Evidence::ProcessGone)));
@@ -42,7 +42,7 @@ async fn a_verdict_of_before_a_restart_is_given_again_and_nothing_is_done() {
     let first = guest.asks(&asked).await;
     guest.asks_on("web2").await;
 
-    let agent = agent.is_killed_and_started_after(SOON).await;
+    let agent = agent.killed_and_started_after(SOON).await;
     let again = agent.guest("web1").await.asks(&asked).await;
 
     assert_eq!((again.ruling, again.state, again.evidence), (first.ruling, first.state, first.evidence));
@@ -57,7 +57,7 @@ async fn a_target_that_ended_while_the_agent_was_away_is_off_by_what_is_seen_now
     agent.guest("web1").await.sends(&asked);
     pass(SOON).await;
 
-    let host = agent.is_killed().await;
+    let host = agent.killed().await;
     host.ends("web2").await;
     let agent = host.starts_after(SOON).await;
     let verdict = agent.guest("web1").await.asks(&asked).await;
@@ -73,7 +73,7 @@ async fn what_was_started_while_the_agent_was_away_is_left_alone_and_not_called_
     agent.guest("web1").await.sends(&asked);
     pass(SOON).await;
 
-    let host = agent.is_killed().await;
+    let host = agent.killed().await;
     host.ends("web2").await;
     host.somebody_starts("web2");
     let agent = host.starts_after(SOON).await;
@@ -92,7 +92,7 @@ async fn a_reboot_that_was_interrupted_between_off_and_on_is_completed() {
     agent.guest("web1").await.sends(&asked);
     pass(SOON).await;
 
-    let host = agent.is_killed().await;
+    let host = agent.killed().await;
     host.ends("web2").await;
     let agent = host.starts_after(SOON).await;
     pass(SOON).await;
@@ -111,7 +111,7 @@ async fn a_transient_target_is_started_from_the_xml_that_the_journal_kept() {
     agent.guest("web1").await.sends(&asked);
     pass(SOON).await;
 
-    let agent = agent.is_killed_and_started_after(SOON).await;
+    let agent = agent.killed_and_started_after(SOON).await;
     let verdict = agent.guest("web1").await.asks(&asked).await;
 
     assert_eq!((verdict.ruling, verdict.state), (Ruling::Done, Some(PowerState::On)));
@@ -125,7 +125,7 @@ async fn an_agent_that_was_away_for_too_long_stops_nobody() {
     agent.guest("web1").await.sends(&asked);
     pass(SOON).await;
 
-    let agent = agent.is_killed_and_started_after(GIVE_UP).await;
+    let agent = agent.killed_and_started_after(GIVE_UP).await;
     let verdict = agent.guest("web1").await.asks(&asked).await;
 
     assert_eq!(verdict.ruling, Ruling::Failed(Reason::UnknownState));
@@ -138,7 +138,7 @@ async fn what_could_not_be_killed_may_not_act_after_a_restart_either() {
     let agent = beside(Entry { immortal: true, ..domain("web2", "web") }).await;
     agent.guest("web1").await.asks_off("web2").await;
 
-    let agent = agent.is_killed_and_started_after(SOON).await;
+    let agent = agent.killed_and_started_after(SOON).await;
     let verdict = agent.guest("web2").await.asks_off("web1").await;
 
     assert_eq!(verdict.ruling, Ruling::Refused(Reason::Condemned));
@@ -154,7 +154,7 @@ async fn who_joined_an_order_hears_its_end_after_a_restart_too() {
     agent.guest("web2").await.sends(&also_asked);
     pass(SOON).await;
 
-    let agent = agent.is_killed_and_started_after(SOON).await;
+    let agent = agent.killed_and_started_after(SOON).await;
     let verdicts =
         [agent.guest("web1").await.asks(&asked).await, agent.guest("web2").await.asks(&also_asked).await];
 
@@ -191,7 +191,7 @@ async fn a_disk_that_fills_up_in_mid_order_takes_no_verdict_away() {
 
     agent.paper().is_full(false);
     guest.asks_on("web2").await;
-    let agent = agent.is_killed_and_started_after(SOON).await;
+    let agent = agent.killed_and_started_after(SOON).await;
     let again = agent.guest("web1").await.asks(&asked).await;
 
     assert_eq!((again.state, again.evidence), (first.state, first.evidence));
