@@ -13,6 +13,8 @@ mod paper;
 mod recorder;
 
 #[cfg(test)]
+mod defects;
+#[cfg(test)]
 mod hostile;
 #[cfg(test)]
 mod knowing;
