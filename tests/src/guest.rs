@@ -58,6 +58,7 @@ pub struct Plan {
     channels: Vec<Channel>,
     transient: bool,
     cheap: bool,
+    disk: Option<String>,
 }
 
 /// A guest in a lab.
@@ -91,6 +92,12 @@ impl Plan {
     /// A QEMU process without an operating system, paused: 13 MiB, started in a quarter of a second.
     pub fn cheap(mut self) -> Self {
         self.cheap = true;
+        self
+    }
+
+    /// Gives the guest a disk, which it tries to boot from if it is cheap and not paused any more.
+    pub fn with_disk(mut self, path: &str) -> Self {
+        self.disk = Some(path.to_owned());
         self
     }
 
@@ -138,7 +145,14 @@ impl Guest<'_> {
     /// Begins the plan of a guest: a real one, persistent, in no cluster, without a channel.
     /// Its name is also its host name.
     pub fn named(name: &str) -> Plan {
-        Plan { name: name.to_owned(), cluster: None, channels: Vec::new(), transient: false, cheap: false }
+        Plan {
+            name: name.to_owned(),
+            cluster: None,
+            channels: Vec::new(),
+            transient: false,
+            cheap: false,
+            disk: None,
+        }
     }
 
     /// Starts the guest when it does not run.

@@ -108,14 +108,19 @@ impl Lab {
     /// # Errors
     /// When the lab has ended, or this is not root.
     pub fn enter(&self) -> Result<()> {
+        self.entrance()?.go_in()
+    }
+
+    /// A way into the lab for another thread.
+    ///
+    /// # Errors
+    /// When the lab has ended, or this is not root.
+    pub(crate) fn entrance(&self) -> Result<Entrance> {
         let of_supervisor = |kind: &str| {
             let path = format!("/proc/{}/ns/{kind}", self.supervisor_pid);
             File::open(&path).doing(format!("open {path}"))
         };
-        let (mounts, network) = (of_supervisor("mnt")?, of_supervisor("net")?);
-        unshare(CloneFlags::CLONE_FS).doing("give this thread its own root")?;
-        setns(mounts, CloneFlags::CLONE_NEWNS).doing("enter the lab's mounts")?;
-        setns(network, CloneFlags::CLONE_NEWNET).doing("enter the lab's network")
+        Ok(Entrance { mounts: of_supervisor("mnt")?, network: of_supervisor("net")? })
     }
 
     /// What a person types before a command (`virsh console web1`) to run it in this lab.
@@ -222,6 +227,22 @@ impl Lab {
     fn line<T>(&self, speak: impl FnOnce(&mut Line) -> Result<T>) -> Result<T> {
         let mut line = self.supervisor.lock().unwrap_or_else(PoisonError::into_inner);
         speak(&mut line)
+    }
+}
+
+/// A way into a lab.
+#[derive(Debug)]
+pub(crate) struct Entrance {
+    mounts: File,
+    network: File,
+}
+
+impl Entrance {
+    /// Moves the calling thread into the lab.
+    pub(crate) fn go_in(self) -> Result<()> {
+        unshare(CloneFlags::CLONE_FS).doing("give this thread its own root")?;
+        setns(self.mounts, CloneFlags::CLONE_NEWNS).doing("enter the lab's mounts")?;
+        setns(self.network, CloneFlags::CLONE_NEWNET).doing("enter the lab's network")
     }
 }
 

@@ -33,6 +33,7 @@ pub mod lab;
 pub mod peer;
 pub mod programs;
 pub mod rounds;
+pub mod silent_disk;
 
 pub use asker::{Answer, Asker};
 pub use dice::Dice;
@@ -44,3 +45,4 @@ pub use lab::Lab;
 pub use peer::Peer;
 
 pub use programs::Ran;
+pub use silent_disk::SilentDisk;

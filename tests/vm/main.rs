@@ -12,3 +12,4 @@ mod operator;
 mod races;
 mod session;
 mod starting;
+mod stuck;

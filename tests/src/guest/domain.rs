@@ -39,6 +39,12 @@ impl Plan {
             // writing to a string cannot fail
             write!(channels, "{}", channel.xml(uuid)).ok();
         }
+        let disk = self.disk.as_ref().map_or_else(String::new, |path| {
+            format!(
+                "<disk type='file' device='disk'><driver name='qemu' type='raw'/><source file='{path}'/>\
+                 <target dev='hda' bus='ide'/></disk>"
+            )
+        });
         format!(
             "<domain type='qemu'><name>{name}</name><uuid>{uuid}</uuid>{metadata}\
              <memory unit='MiB'>{memory}</memory><vcpu>1</vcpu>\
@@ -46,7 +52,7 @@ impl Plan {
              <features><acpi/></features>{cpu}\
              <devices><emulator>/usr/bin/qemu-system-x86_64</emulator>\
              <controller type='usb' model='none'/><memballoon model='none'/>\
-             {devices}{channels}</devices></domain>\n"
+             {disk}{devices}{channels}</devices></domain>\n"
         )
     }
 }

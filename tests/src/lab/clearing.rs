@@ -17,6 +17,7 @@ use rustix::process::{PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 
 use super::{freezer, supervisor};
 use crate::error::{Doing, LabError, Result};
+use crate::silent_disk;
 
 const MOUNTS: &str = "/proc/self/ns/mnt";
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -60,6 +61,7 @@ pub(super) fn clear(directory: &Path, bounds: &Bounds) -> Result<()> {
         supervisor::reap()?;
     }
     freezer::remove_all(directory);
+    silent_disk::unmount(silent_disk::place());
     fs::remove_dir_all(directory).doing(format!("remove {}", directory.display()))
 }
 

@@ -1,0 +1,119 @@
+//! Targets that do not die: what is said of them is true, comes in time, and names what they wait for.
+
+use std::fs;
+use std::time::Duration;
+
+use fence_vmchannel_protocol::{Ask, Evidence, Phase, Power, PowerState, Reason, Ruling};
+use fence_vmchannel_tests::asker::{Answer, request, target};
+use fence_vmchannel_tests::{Agent, Asker, Guest, Lab, Result, SilentDisk};
+
+const PATIENCE: Duration = Duration::from_secs(20);
+const SOON: Duration = Duration::from_secs(10);
+
+fn detail(answer: &Answer) -> &str {
+    answer.verdict.detail.as_deref().unwrap_or_default()
+}
+
+#[test]
+fn a_target_that_is_stopped_is_off_within_the_grace_and_a_second() -> Result<()> {
+    let lab = Lab::start()?;
+    let _agent = Agent::start_with(&lab, "kill-after-seconds = 2\n")?;
+    let mut asker = Asker::in_cluster(&lab, "halt1", "web")?;
+    let stopped = Guest::named("halt2").in_cluster("web").cheap().start(&lab)?;
+    let process = stopped.process()?;
+    process.stop()?;
+
+    let off = asker.power(Power::Off, &stopped, PATIENCE)?;
+    let gone = process.is_gone();
+
+    println!("SIGSTOP, grace of 2 s: off after {:?}", off.took);
+    assert!(off.is_done() && off.verdict.evidence == Some(Evidence::ProcessGone) && gone, "{off:?}");
+    assert!(off.took > Duration::from_secs(2) && off.took < Duration::from_secs(3), "{:?}", off.took);
+    Ok(())
+}
+
+#[test]
+fn a_target_in_state_d_is_a_failure_that_names_it_in_time_and_the_truth_is_told_when_it_is_over() -> Result<()>
+{
+    let lab = Lab::start()?;
+    let _agent = Agent::start_with(&lab, "kill-after-seconds = 1\ngive-up-after-seconds = 6\n")?;
+    let mut asker = Asker::in_cluster(&lab, "frozen1", "web")?;
+    let frozen = Guest::named("frozen2").in_cluster("web").cheap().start(&lab)?;
+    let process = frozen.process()?;
+    process.freeze()?;
+
+    let hurried = request(Ask::Power(Power::Off, target(&frozen)?), Duration::from_secs(4))?;
+    let in_a_hurry = asker.ask(&hurried)?;
+    let patient = asker.power(Power::Off, &frozen, PATIENCE)?;
+    let meanwhile = asker.status(&frozen, PATIENCE)?;
+    let lived = !process.is_gone();
+    process.thaw()?;
+    process.wait_until_gone(SOON)?;
+    let repeated = asker.ask(&hurried)?;
+    let afterwards = asker.power(Power::Off, &frozen, PATIENCE)?;
+
+    println!("of 4 s: {:?} after {:?}, {}", in_a_hurry.verdict.ruling, in_a_hurry.took, detail(&in_a_hurry));
+    println!("of 20 s: {:?} after {:?}, {}", patient.verdict.ruling, patient.took, detail(&patient));
+    println!("progress heard after {:?}", in_a_hurry.progress);
+    assert_eq!(in_a_hurry.verdict.ruling, Ruling::Failed(Reason::Timeout), "{in_a_hurry:?}");
+    assert!(in_a_hurry.took < Duration::from_millis(4500), "no later than it was asked for");
+    assert_eq!(patient.verdict.ruling, Ruling::Failed(Reason::CannotKill), "{patient:?}");
+    let state = format!("QEMU pid {} in state D (disk sleep), waiting in ", process.pid);
+    for answer in [&in_a_hurry, &patient] {
+        assert!(detail(answer).contains(&state), "{answer:?}");
+    }
+    let told: Vec<Phase> = in_a_hurry.progress.iter().map(|(phase, _)| *phase).collect();
+    assert_eq!(told.len(), 3, "after 1, 2 and 3 s: {in_a_hurry:?}");
+    assert_eq!(told.last(), Some(&Phase::Killing), "{in_a_hurry:?}");
+    assert!(lived && meanwhile.verdict.state == Some(PowerState::On), "{meanwhile:?}");
+    assert_eq!(repeated.verdict, in_a_hurry.verdict, "what was answered stays answered");
+    assert!(afterwards.is_done() && afterwards.says_off(), "{afterwards:?}");
+    Ok(())
+}
+
+#[test]
+fn a_target_whose_disk_never_answers_is_never_called_off_while_a_thread_of_it_lives() -> Result<()> {
+    let lab = Lab::start()?;
+    let _agent = Agent::start_with(&lab, "kill-after-seconds = 1\ngive-up-after-seconds = 5\n")?;
+    let mut asker = Asker::in_cluster(&lab, "disk1", "web")?;
+    let disk = SilentDisk::mount(&lab)?;
+    let hung = Guest::named("disk2").in_cluster("web").cheap().with_disk(SilentDisk::PATH).start(&lab)?;
+    let process = hung.process()?;
+    disk.fall_silent();
+    lab.virsh(&["resume", "disk2"])?;
+    disk.wait_for_somebody(SOON)?;
+
+    let off = asker.power(Power::Off, &hung, PATIENCE)?;
+    let (lived, threads) = (!process.is_gone(), threads(process.pid));
+    let meanwhile = asker.status(&hung, PATIENCE)?;
+    drop(disk);
+    process.wait_until_gone(SOON)?;
+    let afterwards = asker.power(Power::Off, &hung, PATIENCE)?;
+
+    println!(
+        "a read that is never answered: {:?} after {:?}, {}",
+        off.verdict.ruling,
+        off.took,
+        detail(&off)
+    );
+    println!("the process's threads: {threads:?}");
+    assert!(lived, "the kernel waits for the answer, whatever signal comes");
+    assert_eq!(off.verdict.ruling, Ruling::Failed(Reason::CannotKill), "{off:?}");
+    assert!(detail(&off).contains(&format!("QEMU pid {}", process.pid)), "{off:?}");
+    assert!(detail(&off).contains("state D"), "{off:?}");
+    assert_eq!(meanwhile.verdict.state, Some(PowerState::On), "{meanwhile:?}");
+    assert!(afterwards.is_done() && afterwards.says_off(), "{afterwards:?}");
+    Ok(())
+}
+
+/// State and place of waiting of each thread.
+fn threads(pid: i32) -> Vec<String> {
+    let tasks = fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten();
+    let told = tasks.map(|task| {
+        let status = fs::read_to_string(task.path().join("status")).unwrap_or_default();
+        let state = status.lines().find(|line| line.starts_with("State:")).unwrap_or_default().to_owned();
+        let place = fs::read_to_string(task.path().join("wchan")).unwrap_or_default();
+        format!("{state} {place}")
+    });
+    told.collect()
+}
