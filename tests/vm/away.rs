@@ -145,3 +145,27 @@ fn the_agent_starts_before_libvirt_and_waits_for_it() -> Result<()> {
     agent.wait_for_log(&["served", "late1"], PATIENCE)?;
     Ok(())
 }
+
+#[test]
+fn an_order_that_waited_while_the_agent_hung_is_not_carried_out_later() -> Result<()> {
+    let lab = Lab::start()?;
+    let agent = Agent::start(&lab)?;
+    let (asker, target) = cluster(&lab)?;
+    is_on(&asker, 1)?;
+
+    agent.sigstop()?;
+    let given_up = asker.run("fence_vmchannel -o off -n away2 --timeout 4")?;
+    agent.sigcont()?;
+    agent.wait_for_log(&["the agent was held up"], PATIENCE)?;
+    let soon_after = Instant::now();
+    while soon_after.elapsed() < Duration::from_millis(1500) {
+        is_on(&asker, 1)?;
+    }
+
+    assert_eq!(given_up.exit_code, 1, "{}", given_up.output);
+    assert!(target.is_running(), "who asked has given up long ago");
+    let asked_again = asker.run("fence_vmchannel -o off -n away2")?;
+    assert_eq!(asked_again.exit_code, 0, "{}", asked_again.output);
+    assert!(!target.is_running());
+    Ok(())
+}
