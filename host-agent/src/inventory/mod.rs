@@ -60,7 +60,8 @@ impl Inventory {
             if old.instance == domain.instance || old.is_alive() {
                 domain.instance.clone_from(&old.instance);
             }
-            if old.standing == Standing::Moved && domain.standing == Standing::ShutOff && !domain.is_alive() {
+            let runs_again = domain.is_alive() && domain.instance != old.instance;
+            if old.standing == Standing::Moved && domain.standing == Standing::ShutOff && !runs_again {
                 domain.standing = Standing::Moved;
             }
         }

@@ -37,6 +37,10 @@ pub async fn look(hypervisor: &dyn Hypervisor, domain: &Domain) -> Result<PowerS
     let standing = match domain.standing {
         Standing::ShutOff => Standing::ShutOff,
         Standing::Active | Standing::Leaving | Standing::Crashed | Standing::Moved | Standing::Unclear => {
+            // One that libvirt's files do not tell of is no reason to wait for libvirt.
+            if let Sighting::Runs(_) = hypervisor.process_of(domain.uuid, RECENTLY).await {
+                return Ok(PowerState::On);
+            }
             settled(hypervisor, domain).await.map_err(|_| Reason::UnknownState)?
         }
     };

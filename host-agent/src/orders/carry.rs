@@ -22,6 +22,7 @@ use crate::arbiter::OrderNumber;
 use crate::audit::Ended;
 use crate::domain::{Domain, Instance, InstanceId, Sighting};
 use crate::hypervisor::{CallError, Recipe};
+use crate::inventory::settled;
 use crate::journal;
 use crate::order::{Event, Found, Order, Outcome, Proof, Step};
 use crate::policy::Permit;
@@ -203,11 +204,7 @@ impl Carrier {
                 steps.extend(self.kill());
                 steps.extend(self.gone());
             }
-            Step::Confirm => steps.push(self.call(|orders, permit| {
-                Box::pin(
-                    async move { Event::Confirmed(told(orders.hypervisor.standing(permit.target()).await)) },
-                )
-            })),
+            Step::Confirm => steps.push(self.confirm()),
             Step::Start => {
                 self.orders.lock().arbiter.starting(self.errand.permit.target());
                 steps.push(self.start());
@@ -236,6 +233,20 @@ impl Carrier {
                 }
                 None => (Event::Found(Found::Nothing("the domain is no longer known".into())), None),
             }
+        })
+    }
+
+    /// libvirt's fresh word on how it ended. What is known to have moved has moved, also where libvirt has forgotten that.
+    fn confirm(&self) -> BoxFuture<'static, Brought> {
+        let domain = self.domain.clone();
+        self.call(|orders, permit| {
+            Box::pin(async move {
+                let ended = match domain {
+                    Some(domain) => settled(&*orders.hypervisor, &domain).await,
+                    None => orders.hypervisor.standing(permit.target()).await,
+                };
+                Event::Confirmed(told(ended))
+            })
         })
     }
 

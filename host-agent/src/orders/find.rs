@@ -30,12 +30,13 @@ pub(super) async fn find(
         return (Event::Found(Found::Nothing("its process could not be looked for".into())), None);
     }
     let Some(instance) = sighting.instance() else {
-        return look_without_process(hypervisor, permit, domain).await;
+        let brought = look_without_process(hypervisor, permit, domain).await;
+        if brought.1.is_some() {
+            take_recipe(hypervisor, permit, domain, recipe).await;
+        }
+        return brought;
     };
-    if permit.power() == Power::Reboot && hypervisor.is_connected() {
-        let how = if domain.persistent { Ok(Recipe::Defined) } else { hypervisor.recipe(permit).await };
-        recipe.send_replace(how.ok());
-    }
+    take_recipe(hypervisor, permit, domain, recipe).await;
     let found = match ask_for_job(hypervisor, permit).await {
         // It may run elsewhere before libvirt here can say so: only libvirt's word would do.
         Found::Unattended if matches!(domain.standing, Standing::Leaving | Standing::Moved) => {
@@ -50,6 +51,19 @@ pub(super) async fn find(
         | Found::Nothing(_)) => found,
     };
     (Event::Found(found), Some(instance))
+}
+
+/// A transient domain's definition goes with it.
+async fn take_recipe(
+    hypervisor: &dyn Hypervisor,
+    permit: &Permit,
+    domain: &Domain,
+    recipe: &watch::Sender<Option<Recipe>>,
+) {
+    if permit.power() == Power::Reboot && hypervisor.is_connected() {
+        let how = if domain.persistent { Ok(Recipe::Defined) } else { hypervisor.recipe(permit).await };
+        recipe.send_replace(how.ok());
+    }
 }
 
 /// How a domain with a process runs, by libvirt's word. A libvirt that is there but does not take the question now is asked
