@@ -70,8 +70,7 @@ impl Process for QemuProcess {
 
     fn describe(&self) -> String {
         let pid = self.pid;
-        let state = state_of(pid).unwrap_or_else(|| "unknown".to_owned());
-        let waiting = fs::read_to_string(format!("/proc/{pid}/wchan")).unwrap_or_default();
+        let (state, waiting) = slowest_thread(pid).unwrap_or_else(|| ("unknown".to_owned(), String::new()));
         match waiting.trim() {
             _ if self.is_gone() => format!("QEMU pid {pid} has exited"),
             "" | "0" => format!("QEMU pid {pid} in state {state}"),
@@ -87,10 +86,21 @@ async fn wait(pidfd: &OwnedFd) -> io::Result<()> {
     waiting.readable().await.map(drop)
 }
 
-/// The line `State:` of `/proc/PID/status`, such as "D (disk sleep)".
-fn state_of(pid: i32) -> Option<String> {
-    let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
-    status.lines().find_map(|line| line.strip_prefix("State:")).map(|state| state.trim().to_owned())
+/// State, such as "D (disk sleep)", and place of waiting of the thread that holds up the process's end. A killed process's
+/// first thread can be a zombie already while another one waits for a disk.
+fn slowest_thread(pid: i32) -> Option<(String, String)> {
+    let threads = fs::read_dir(format!("/proc/{pid}/task")).ok()?.flatten();
+    let told = threads.filter_map(|thread| {
+        let status = fs::read_to_string(thread.path().join("status")).ok()?;
+        let state = status.lines().find_map(|line| line.strip_prefix("State:"))?.trim().to_owned();
+        let waiting = fs::read_to_string(thread.path().join("wchan")).unwrap_or_default();
+        Some((state, waiting))
+    });
+    told.max_by_key(|(state, _)| match state.chars().next() {
+        Some('D') => 2,
+        Some('Z' | 'X') => 0,
+        _ => 1,
+    })
 }
 
 /// The process that libvirt's pid file names, if it lives and runs this domain. Without a pid file there is none: libvirt
