@@ -1,7 +1,11 @@
 //! Targets that do not die: what is said of them is true, comes in time, and names what they wait for.
 
-use std::fs;
-use std::time::Duration;
+use std::fs::{self, OpenOptions};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use nix::sys::stat::Mode;
+use nix::unistd::mkfifo;
 
 use fence_vmchannel_protocol::{Ask, Evidence, Phase, Power, PowerState, Reason, Ruling};
 use fence_vmchannel_tests::asker::{Answer, request, target};
@@ -116,4 +120,70 @@ fn threads(pid: i32) -> Vec<String> {
         format!("{state} {place}")
     });
     told.collect()
+}
+
+#[test]
+fn a_target_that_is_being_saved_is_stopped_all_the_same_and_boots_freshly_afterwards() -> Result<()> {
+    let lab = Lab::start()?;
+    let _agent = Agent::start(&lab)?;
+    let mut asker = Asker::in_cluster(&lab, "save1", "web")?;
+    let saved = Guest::named("save2").in_cluster("web").cheap().start(&lab)?;
+    let process = saved.process()?;
+    let image = lab.path("/var/lib/libvirt/qemu/save/save2.save");
+    mkfifo(&image, Mode::S_IRWXU).unwrap();
+    let slow = OpenOptions::new().read(true).write(true).open(&image).unwrap(); // nobody reads
+
+    let (off, gone) = thread::scope(|scope| -> Result<_> {
+        let saving = scope.spawn(|| lab.virsh(&["managedsave", "save2"]));
+        wait_for_job(&lab, "save2", "Save")?;
+        let off = asker.power(Power::Off, &saved, PATIENCE)?;
+        let gone = process.is_gone();
+        drop(slow);
+        let ended = saving.join().unwrap();
+        println!("off while it is saved: {:?} after {:?}; the save: {ended:?}", off.verdict.ruling, off.took);
+        Ok((off, gone))
+    })?;
+    saved.wait_until_shut_off()?;
+    let on = asker.power(Power::On, &saved, PATIENCE)?;
+
+    assert!(off.is_done() && off.verdict.evidence == Some(Evidence::ProcessGone) && gone, "{off:?}");
+    assert!(on.is_done(), "{on:?}");
+    assert!(is_fresh(&saved)?);
+    Ok(())
+}
+
+#[test]
+fn a_target_that_was_saved_is_off_and_on_boots_it_freshly() -> Result<()> {
+    let lab = Lab::start()?;
+    let _agent = Agent::start(&lab)?;
+    let mut asker = Asker::in_cluster(&lab, "kept1", "web")?;
+    let saved = Guest::named("kept2").in_cluster("web").cheap().start(&lab)?;
+    lab.virsh(&["managedsave", "kept2"])?;
+
+    let off = asker.power(Power::Off, &saved, PATIENCE)?;
+    let on = asker.power(Power::On, &saved, PATIENCE)?;
+
+    println!("off of what was saved: {:?}; on: {:?}", off.verdict, on.verdict);
+    assert!(off.is_done() && off.verdict.evidence == Some(Evidence::NeverRanHere), "{off:?}");
+    assert!(on.is_done() && saved.is_running(), "{on:?}");
+    assert!(is_fresh(&saved)?);
+    Ok(())
+}
+
+/// Waits until libvirt does this with the domain.
+fn wait_for_job(lab: &Lab, name: &str, operation: &str) -> Result<()> {
+    let deadline = Instant::now() + SOON;
+    loop {
+        let job = lab.virsh(&["domjobinfo", name])?;
+        if job.lines().any(|line| line.starts_with("Operation:") && line.contains(operation)) {
+            return Ok(());
+        }
+        assert!(Instant::now() < deadline, "no such job: {job}");
+    }
+}
+
+/// Whether it runs without having been restored.
+fn is_fresh(guest: &Guest<'_>) -> Result<bool> {
+    let arguments = fs::read(format!("/proc/{}/cmdline", guest.pid()?)).unwrap_or_default();
+    Ok(!arguments.is_empty() && !arguments.split(|byte| *byte == 0).any(|word| word == b"-incoming"))
 }
