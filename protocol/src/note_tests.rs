@@ -15,6 +15,7 @@ fn note() -> Note {
 fn a_note_is_a_header_line_and_the_xml_as_it_came() {
     let bytes = note().encode().unwrap();
 
+    assert_eq!(Note::parse(&bytes).unwrap().xml.whole(), Some("<domain/>\n"));
     let header = r#"{"note":1,"operation":"prepare","sub_operation":"begin","extra":"-","domain":"web1","xml_bytes":10}"#;
     assert_eq!(String::from_utf8(bytes).unwrap(), format!("{header}\n<domain/>\n"));
 }
@@ -28,6 +29,30 @@ fn the_largest_note_fits_its_limit() {
 
     assert!(bytes.len() <= MAX_NOTE_BYTES);
     assert_eq!(Note::parse(&bytes).unwrap(), largest);
+}
+
+#[test]
+fn a_notes_limit_leaves_little_room_beside_its_xml() {
+    assert!((MAX_XML_BYTES..MAX_XML_BYTES + 16 * 1024).contains(&MAX_NOTE_BYTES));
+}
+
+#[test]
+fn every_operation_of_libvirt_is_known_by_its_word() {
+    for (word, operation) in [
+        ("prepare", Operation::Prepare),
+        ("start", Operation::Start),
+        ("started", Operation::Started),
+        ("stopped", Operation::Stopped),
+        ("release", Operation::Release),
+        ("migrate", Operation::Migrate),
+        ("restore", Operation::Restore),
+        ("reconnect", Operation::Reconnect),
+        ("attach", Operation::Attach),
+        ("later", Operation::Other("later".to_owned())),
+    ] {
+        assert_eq!(Operation::from(word.to_owned()), operation);
+        assert_eq!(operation.as_str(), word);
+    }
 }
 
 #[test]

@@ -127,6 +127,8 @@ fn an_object_that_is_not_exactly_one_kind_of_reply_is_none() {
         r#""server":"x","verdict":"done""#.to_owned(),
         format!(r#"{guest},"verdict":"failed","reason":"busy""#),
         format!(r#"{guest},"verdict":"done","state":"off""#),
+        format!(r#"{guest},"verdict":"done","evidence":"process-gone""#),
+        format!(r#"{guest},"verdict":"done","reason":"busy""#),
         guest.to_owned(),
     ] {
         assert!(Reply::parse(with(&keys).as_bytes()).is_err(), "{keys}");

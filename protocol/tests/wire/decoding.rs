@@ -124,3 +124,20 @@ fn a_serial_line_may_end_in_carriage_return_and_newline() {
 
     assert_eq!(frames([with_return.as_slice()]), frames([line.as_slice()]));
 }
+
+#[test]
+fn a_crc_is_eight_hex_digits_and_nothing_else() {
+    // The CRC-32C of the nine digits is e3069283, that of `44` is 08dcda23.
+    let only = |tag: &str, json: &str| frames([format!("fv2 crc:{tag} {json}\n").as_bytes()]);
+
+    assert_eq!(only("E3069283", "123456789"), [Frame::Plain(b"123456789".to_vec())]);
+    for (tag, json) in [
+        ("0e3069283", "123456789"),
+        ("e306928", "123456789"),
+        ("+8dcda23", "44"),
+        ("8dcda23", "44"),
+        ("-0000000", ""),
+    ] {
+        assert_eq!(only(tag, json), [Frame::Noise(LineError::Form)], "{tag}");
+    }
+}

@@ -112,6 +112,14 @@ fn the_protocol_document_shows_exactly_the_golden_bytes() {
 }
 
 #[test]
+fn only_progress_and_parts_of_a_list_are_followed_by_more() {
+    let followed = replies().into_iter().filter(|(_, reply)| !reply.is_final());
+    let names: Vec<_> = followed.map(|(name, _)| name).collect();
+
+    assert_eq!(names, ["reply-progress", "reply-list-part"]);
+}
+
+#[test]
 fn every_golden_file_belongs_to_a_test() {
     let told = requests().len() + replies().len();
     let signed = golden().keys().filter(|name| name.ends_with("-signed")).count();

@@ -84,6 +84,17 @@ fn an_empty_list_is_one_final_line() {
 }
 
 #[test]
+fn a_list_takes_no_more_lines_than_it_needs() {
+    let named = |bytes: usize, number| {
+        let item = Item { name: "n".repeat(bytes).parse().unwrap(), uuid: Uuid::max(), state: None };
+        Reply::list_lines(id(), vec![item; number]).unwrap().len()
+    };
+
+    assert_eq!((named(4, 47), named(4, 48)), (1, 2));
+    assert_eq!((named(912, 4), named(913, 4)), (1, 2), "four items of 992 bytes fill a line");
+}
+
+#[test]
 fn a_detail_is_cut_at_a_character_and_cleaned_of_controls() {
     let told = format!("\u{1b}[31m{}", "é".repeat(NAME_BYTES));
 
