@@ -14,7 +14,7 @@ prefix := /usr
 INSTALL := install -D
 
 .DEFAULT_GOAL := help
-.PHONY: help toolchain deps build guest-client check demo bench install fmt clean
+.PHONY: help toolchain deps build guest-client check fuzz mutants demo bench install fmt clean
 
 help: ## print this
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 24
@@ -43,6 +43,12 @@ guest-client:
 
 check: toolchain deps ## run every check and test, with real libvirt and QEMU (as root)
 	@tests/check
+
+fuzz: toolchain deps ## fuzz every decoder, each for SECONDS (60); new inputs stay in the target directory
+	@tests/fuzz/run $(or $(SECONDS),60)
+
+mutants: toolchain deps ## change the deciding code in every way, one at a time, and see that a test fails (an hour)
+	@tests/mutants
 
 demo: toolchain deps ## two real guests, one fences the other (as root; KEEP=1 leaves them running)
 	@tests/demo

@@ -29,4 +29,5 @@ pub const TARGETS: &[Target] = &[
     Target { name: "hook-xml", check: targets::hook_xml::check },
     Target { name: "policy", check: targets::policy::check },
     Target { name: "settings", check: targets::settings::check },
+    Target { name: "journal", check: targets::journal::check },
 ];

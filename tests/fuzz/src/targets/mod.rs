@@ -2,6 +2,7 @@
 
 pub(crate) mod domain_xml;
 pub(crate) mod hook_xml;
+pub(crate) mod journal;
 pub(crate) mod lines;
 pub(crate) mod notes;
 pub(crate) mod policy;

@@ -51,6 +51,7 @@ every_input_holds! {
     every_kept_domain_is_read_by_the_hook_as_it_should_be: "hook-xml",
     every_kept_policy_decides_as_it_is_written: "policy",
     every_kept_settings_file_is_taken_as_it_is_written: "settings",
+    every_kept_journal_is_read_as_it_should_be: "journal",
 }
 
 #[test]
