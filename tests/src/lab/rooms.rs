@@ -1,7 +1,7 @@
-//! The lab's own view of the machine: mounts and network.
+//! The lab's own view of the machine: mounts, network and name.
 //!
 //! In:  the lab's directory.
-//! Out: the calling process lives in a new mount and network namespace where libvirt's directories are the lab's.
+//! Out: the calling process lives in new mount, network and name (UTS) namespaces where libvirt's directories are the lab's.
 //!
 //! Invariant: no mount made here is seen outside.
 
@@ -49,7 +49,7 @@ pub(super) fn move_in(directory: &Path) -> Result<()> {
         fs::create_dir_all(&room).doing(format!("make {}", room.display()))?;
     }
     furnish(directory)?;
-    unshare(CloneFlags::CLONE_NEWNS | CloneFlags::CLONE_NEWNET)
+    unshare(CloneFlags::CLONE_NEWNS | CloneFlags::CLONE_NEWNET | CloneFlags::CLONE_NEWUTS)
         .doing("make the lab's namespaces (are you root?)")?;
     let nothing = None::<&str>;
     let private = MsFlags::MS_REC | MsFlags::MS_PRIVATE;
@@ -61,6 +61,8 @@ pub(super) fn move_in(directory: &Path) -> Result<()> {
     }
     hide_kvm(directory)?;
     succeed(Command::new("ip").args(["link", "set", "lo", "up"]))?;
+    let name = directory.file_name().unwrap_or_default().to_string_lossy().replace('.', "-");
+    succeed(Command::new("hostname").arg(name))?;
     Ok(())
 }
 
@@ -79,7 +81,10 @@ fn hide_kvm(directory: &Path) -> Result<()> {
 }
 
 fn furnish(directory: &Path) -> Result<()> {
-    for (name, text) in [("qemu.conf", QEMU_CONF), ("libvirtd.conf", LIBVIRTD_CONF)] {
+    // A host of its own, else no other lab's guest could migrate here.
+    let uuid = fs::read_to_string("/proc/sys/kernel/random/uuid").doing("make the lab's UUID")?;
+    let libvirtd = format!("{LIBVIRTD_CONF}host_uuid = \"{}\"\n", uuid.trim());
+    for (name, text) in [("qemu.conf", QEMU_CONF), ("libvirtd.conf", &libvirtd)] {
         let file = directory.join("etc-libvirt").join(name);
         fs::write(&file, text).doing(format!("write {}", file.display()))?;
     }
