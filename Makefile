@@ -14,7 +14,7 @@ prefix := /usr
 INSTALL := install -D
 
 .DEFAULT_GOAL := help
-.PHONY: help toolchain deps build guest-client check fuzz mutants demo bench install fmt clean
+.PHONY: help toolchain deps build guest-client check fuzz mutants demo bench endurance install fmt clean
 
 help: ## print this
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 24
@@ -55,6 +55,9 @@ demo: toolchain deps ## two real guests, one fences the other (as root; KEEP=1 l
 
 bench: toolchain deps ## measure against direct libvirt calls (as root)
 	@tests/bench
+
+endurance: toolchain deps ## the long versions of the tests: hundreds of rounds (as root; ROUNDS=N, ONLY=PART)
+	@tests/endurance
 
 install: ## copy the built programs and their files; DESTDIR= puts them under a directory
 	$(INSTALL) -m 0755 $(target)/release/fence-vmchanneld $(DESTDIR)$(prefix)/sbin/fence-vmchanneld
