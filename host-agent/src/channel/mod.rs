@@ -8,6 +8,7 @@
 
 pub mod board;
 mod bucket;
+mod in_use;
 pub mod socket;
 pub mod tend;
 
@@ -30,7 +31,7 @@ pub const OUT_BYTES: usize = 64 * 1024;
 /// Requests a guest may ask in a second, and at once.
 pub const REQUESTS: (u32, u32) = (20, 40);
 /// Reads of its socket in a second, and at once: one byte at a time costs us as little as whole lines.
-pub const READS: (u32, u32) = (200, 2000);
+pub const READS: (u32, u32) = (100, 400);
 /// How long replies may wait for a guest that does not read them.
 const WRITE_PATIENCE: Duration = Duration::from_secs(30);
 
@@ -55,6 +56,8 @@ pub struct Channel<S> {
     decoder: Decoder,
     inbox: Vec<u8>,
     taken: usize,
+    /// Bytes since the last frame.
+    unframed: usize,
     outbox: Vec<u8>,
     /// Since when the guest has taken nothing of what waits for it.
     stuck_since: Option<Instant>,
@@ -80,6 +83,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Channel<S> {
             decoder: Decoder::default(),
             inbox: Vec::new(),
             taken: 0,
+            unframed: 0,
             outbox: Vec::new(),
             stuck_since: None,
             requests: Bucket::new(REQUESTS),
@@ -162,13 +166,17 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Channel<S> {
             return None;
         }
         let mut rest = self.inbox.get(self.taken..).unwrap_or_default();
+        let waiting = rest.len();
         let frame = self.decoder.push(&mut rest);
+        self.unframed += waiting - rest.len();
         self.taken = self.inbox.len() - rest.len();
         if rest.is_empty() {
             (self.inbox, self.taken) = (Vec::new(), 0);
         }
-        if frame.is_some() {
+        // A line's worth of bytes that come to nothing counts as much as a line.
+        if frame.is_some() || self.unframed >= CHUNK {
             self.requests.take();
+            self.unframed = 0;
         }
         frame
     }

@@ -7,15 +7,22 @@
 
 use std::fs;
 use std::io;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, AsRawFd};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::Path;
 
-use nix::sys::socket::{getsockopt, sockopt::PeerCredentials};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::socket::{
+    AddressFamily, Backlog, SockFlag, SockType, UnixAddr, bind, getsockopt, listen, socket,
+    sockopt::PeerCredentials,
+};
 use nix::unistd::{Gid, Uid, chown};
 use tokio::net::{UnixListener, UnixStream};
 
 use crate::domain::Owner;
+
+/// Connections that wait to be taken, QEMU needs one: who fills the queue is through it soon, and holds nobody up for long.
+const BACKLOG: i32 = 16;
 
 /// The process at the other end, as the kernel knows it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -43,7 +50,7 @@ impl Listener {
         let name = path.file_name().ok_or(io::ErrorKind::InvalidInput)?.to_string_lossy();
         let unfinished = path.with_file_name(format!(".{name}"));
         remove(&unfinished)?;
-        let socket = UnixListener::bind(&unfinished)?;
+        let socket = listening(&unfinished)?;
         let finish = || {
             fs::set_permissions(&unfinished, fs::Permissions::from_mode(0o600))?;
             if let Some(owner) = owner {
@@ -61,6 +68,20 @@ impl Listener {
         let peer = peer(&stream)?;
         Ok((stream, peer))
     }
+}
+
+fn listening(path: &Path) -> io::Result<UnixListener> {
+    let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
+    let socket = socket(AddressFamily::Unix, SockType::Stream, flags, None)?;
+    bind(socket.as_raw_fd(), &UnixAddr::new(path)?)?;
+    listen(&socket, Backlog::new(BACKLOG)?)?;
+    UnixListener::from_std(socket.into())
+}
+
+/// Whether the other end has closed this connection already.
+pub fn is_hung_up(stream: &UnixStream) -> bool {
+    let mut fds = [PollFd::new(stream.as_fd(), PollFlags::POLLHUP)];
+    poll(&mut fds, PollTimeout::ZERO).is_ok() && fds.iter().all(|fd| fd.any() == Some(true))
 }
 
 /// Gives a socket's file to the domain's user, if it is not its own: libvirt does that at the start of a VM, but may have

@@ -199,7 +199,7 @@ impl Tended {
         match accepted {
             Ok((stream, peer)) => {
                 pace.knocks.take();
-                let guest = self.recognise(peer)?;
+                let guest = self.recognise(peer).filter(|_| !socket::is_hung_up(&stream))?;
                 pace.sessions.take();
                 Some((stream, guest))
             }

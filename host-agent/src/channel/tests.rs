@@ -81,3 +81,21 @@ async fn what_a_slow_guest_did_not_read_at_once_comes_when_it_reads() {
     assert!(matches!(ended, Ok(None)), "what waits elsewhere can be sent now");
     assert!(channel.has_room());
 }
+
+#[tokio::test(start_paused = true)]
+async fn bytes_that_come_to_nothing_are_read_no_faster_than_lines() {
+    let (mut channel, mut guest) = pair();
+    let begun = Instant::now();
+    let half = vec![b'x'; CHUNK * 100];
+
+    let write = async {
+        guest.write_all(&half).await.unwrap();
+        guest.write_all(b"\n").await.unwrap();
+    };
+    let (heard, ()) = tokio::join!(channel.hear(), write);
+
+    assert!(matches!(heard, Ok(Some(Frame::Noise(_)))));
+    // 40 lines' worth at once, the other 60 at 20 a second.
+    let took = begun.elapsed();
+    assert!((Duration::from_millis(2_800)..Duration::from_millis(3_200)).contains(&took), "{took:?}");
+}
