@@ -1,19 +1,19 @@
 //! What was measured on.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use fence_vmchannel_tests::programs::{ours, succeed};
-use virt::connect::Connect;
 
 use crate::error::Result;
+use crate::incumbent;
 
 /// The sources, for their revision and their documents.
-pub(crate) const WORKSPACE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
+const WORKSPACE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
 
 /// Machine, kernel and versions, as name and value.
-pub(crate) fn facts(libvirt: &Connect) -> Result<Vec<(&'static str, String)>> {
+pub(crate) fn facts() -> Result<Vec<(&'static str, String)>> {
     let said = |program: &str, words: &[&str]| {
         succeed(Command::new(program).args(words)).map(|said| said.trim().to_owned())
     };
@@ -23,11 +23,12 @@ pub(crate) fn facts(libvirt: &Connect) -> Result<Vec<(&'static str, String)>> {
     Ok(vec![
         ("date", said("date", &["-u", "+%F %H:%M UTC"])?),
         ("machine", format!("{}, {} of memory", processors()?, first_words("/proc/meminfo", "MemTotal:")?)),
-        ("load before", fs::read_to_string("/proc/loadavg")?.split(' ').take(1).collect()),
+        ("load at the start", fs::read_to_string("/proc/loadavg")?.split(' ').take(1).collect()),
         ("kernel", said("uname", &["-sr"])?),
         ("KVM", kvm.to_owned()),
-        ("libvirt", version(libvirt.get_lib_version()?)),
-        ("QEMU", version(libvirt.get_hyp_version()?)),
+        ("libvirt", said("libvirtd", &["--version"])?),
+        ("QEMU", said("qemu-system-x86_64", &["--version"])?.lines().take(1).collect()),
+        ("incumbent", incumbent::version()),
         ("agent", format!("{agent}, {}", revision.unwrap_or_else(|_| "revision unknown".into()))),
     ])
 }
@@ -44,7 +45,10 @@ fn first_words(file: &str, key: &str) -> Result<String> {
     Ok(line.trim_matches([' ', '\t', ':']).to_owned())
 }
 
-/// As libvirt counts: 1 000 000 for a major version, 1000 for a minor one.
-fn version(number: u32) -> String {
-    format!("{}.{}.{}", number / 1_000_000, number / 1000 % 1000, number % 1000)
+/// Where the report goes: among the documents, or beside this program.
+pub(crate) fn place(is_full: bool) -> Result<PathBuf> {
+    if is_full {
+        return Ok(Path::new(WORKSPACE).join("docs"));
+    }
+    Ok(std::env::current_exe()?.with_file_name("bench"))
 }

@@ -1,4 +1,4 @@
-//! What a process holds.
+//! What a process holds, and what it does while nobody asks.
 //!
 //! In:  a pid. Out: [`Held`]; also that of a process which does nothing but hold a connection to libvirt: it has the same
 //! libraries.
@@ -7,21 +7,21 @@ use std::env;
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write, stdin, stdout};
 use std::process::{Command, Stdio};
+use std::thread::sleep;
+use std::time::Duration;
 
-use fence_vmchannel_tests::Lab;
 use virt::connect::Connect;
 
 use crate::error::{Result, unexpected};
-use crate::stage::uri;
 
 /// This program's argument before the URI for [`hold_a_connection`].
 pub(crate) const CONNECTED: &str = "-connected";
 
 /// What a process holds; memory in KiB.
+#[derive(Debug, Clone, Copy)]
 pub(crate) struct Held {
     pub(crate) resident: usize,
-    /// Shared pages divided by those who share them.
-    pub(crate) proportional: usize,
+    /// Belongs to this process alone.
     pub(crate) anonymous: usize,
     pub(crate) descriptors: usize,
     pub(crate) threads: usize,
@@ -38,17 +38,16 @@ impl Held {
         };
         Ok(Self {
             resident: kib("Rss:")?,
-            proportional: kib("Pss:")?,
             anonymous: kib("Anonymous:")?,
             descriptors: fs::read_dir(format!("/proc/{pid}/fd"))?.count(),
             threads: fs::read_dir(format!("/proc/{pid}/task"))?.count(),
         })
     }
 
-    /// By a process of this program that only holds a connection.
-    pub(crate) fn by_a_connection(lab: &Lab) -> Result<Self> {
+    /// By a process of this program that only holds a connection and has listed all domains.
+    pub(crate) fn by_a_connection(uri: &str) -> Result<Self> {
         let mut holder = Command::new(env::current_exe()?);
-        holder.args([CONNECTED, &uri(lab)]).stdin(Stdio::piped()).stdout(Stdio::piped());
+        holder.args([CONNECTED, uri]).stdin(Stdio::piped()).stdout(Stdio::piped());
         let mut holder = holder.spawn()?;
         let words = holder.stdin.take();
         let said = holder.stdout.take().ok_or_else(|| unexpected("a connection's holder has no stdout"))?;
@@ -68,4 +67,20 @@ pub(crate) fn hold_a_connection(uri: &str) -> Result<()> {
     writeln!(stdout(), "{}", domains.len())?;
     stdin().read_to_string(&mut String::new())?;
     Ok(())
+}
+
+/// The time that a process has been running on a core, from `/proc/PID/stat`, fields 14 and 15.
+pub(crate) fn processor_time(pid: u32) -> Result<Duration> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat"))?;
+    let (_, after_name) = stat.rsplit_once(')').ok_or_else(|| unexpected("stat has no name"))?;
+    let ticks: u64 =
+        after_name.split_whitespace().skip(11).take(2).filter_map(|n| n.parse::<u64>().ok()).sum();
+    Ok(Duration::from_millis(ticks * 10)) // USER_HZ is 100 for every program, time(7)
+}
+
+/// The part of a core that a process takes in the next `span`.
+pub(crate) fn load(pid: u32, span: Duration) -> Result<f64> {
+    let before = processor_time(pid)?;
+    sleep(span);
+    Ok((processor_time(pid)? - before).as_secs_f64() / span.as_secs_f64())
 }

@@ -3,52 +3,87 @@
 use std::thread;
 use std::time::{Duration, Instant};
 
-use fence_vmchannel_protocol::{Ask, Evidence, Power};
+use fence_vmchannel_protocol::{Evidence, Power};
+use fence_vmchannel_tests::Lab;
 use virt::sys;
 
 use crate::error::{Result, unexpected};
-use crate::report::{Goal, Report, Row};
+use crate::goals::Goal;
+use crate::legacy::Operation;
+use crate::looks::{Turn, order};
+use crate::report::{Report, Row};
 use crate::samples::{Samples, timed};
-use crate::stage::{Stage, power};
+use crate::sections::Size;
+use crate::stage::{Cast, Stage, power};
 
-const ROUNDS: usize = 24;
 const PATIENCE: Duration = Duration::from_secs(30);
+const OFF: Goal = Goal::within(Duration::from_millis(25), "the machine was not quiet: see p99 and the load");
+const REBOOT: Goal = Goal::ratio(1.05, "noise of the starts, which are nearly all of it: see `on`");
+const TEXT: &str = "\
+`off` is measured twice: until somebody says so, and until the target's process is gone, by a pidfd of the bench's own.
+The agent's word comes after that end, fence_virtd's and libvirt's own up to 200 ms later.";
+
+/// Off, on and reboot.
+pub(crate) fn measure(size: Size, report: &mut Report) -> Result<()> {
+    let lab = Lab::start()?;
+    let mut stage = Stage::set(&lab, Cast { askers: size.of(4, 2), guests: size.of(20, 1) })?;
+    let rounds = size.of(20, 1);
+    report.chapter("Power", TEXT);
+    off(&mut stage, report, rounds)?;
+    on(&mut stage, report, rounds)?;
+    reboot(&mut stage, report, rounds)
+}
 
 /// Off of a running guest: until somebody says so, and until its process is gone.
-pub(crate) fn off(stage: &mut Stage<'_>, report: &mut Report) -> Result<()> {
-    let [mut said, mut gone, mut direct_said, mut direct_gone] = [(); 4].map(|()| Samples::default());
-    for _ in 0..ROUNDS {
-        let ask = power(Power::Off, stage.guest()?)?;
-        let (took, ended) = until_gone(stage, |stage| {
-            let answer = stage.ask(ask)?;
+fn off(stage: &mut Stage<'_>, report: &mut Report, rounds: usize) -> Result<()> {
+    let [mut ours, mut theirs, mut direct] = [(); 3].map(|()| <[Samples; 2]>::default());
+    for round in 0..rounds {
+        for turn in order(round) {
+            let both = until_gone(stage, |stage| off_by(stage, turn))?;
+            let samples = match turn {
+                Turn::Agent => &mut ours,
+                Turn::Incumbent => &mut theirs,
+                Turn::Direct => &mut direct,
+            };
+            samples.iter_mut().zip(both).for_each(|(samples, took)| samples.push(took));
+        }
+    }
+    let ([said, gone], [their_said, their_gone]) = (ours, theirs);
+    let [direct_said, direct_gone] = direct;
+    report.add(
+        Row::new("off, running", said)
+            .incumbent(their_said)
+            .direct("destroy", direct_said)
+            .goal(OFF)
+            .plotted("off"),
+    );
+    let gone = Row::new("off, until the process is gone", gone);
+    report.add(gone.incumbent(their_gone).direct("destroy", direct_gone));
+    Ok(())
+}
+
+fn off_by(stage: &mut Stage<'_>, turn: Turn) -> Result<Duration> {
+    match turn {
+        Turn::Agent => {
+            let answer = stage.ask(power(Power::Off, stage.guest()?)?)?;
             match answer.done()?.evidence {
                 Some(Evidence::ProcessGone) => Ok(answer.took),
                 other => Err(unexpected(format!("off is proven by {other:?}"))),
             }
-        })?;
-        push(&mut said, took, &mut gone, ended);
-        let (took, ended) = until_gone(stage, |stage| {
+        }
+        Turn::Incumbent => incumbent(stage, Operation::Off),
+        Turn::Direct => {
             let domain = stage.domain(stage.guest()?)?;
             Ok(timed(|| domain.destroy())?.1)
-        })?;
-        push(&mut direct_said, took, &mut direct_gone, ended);
+        }
     }
-    let goal = Goal::Within(Duration::from_millis(25));
-    report.add(Row::new("off of a running domain, proven", said, "destroy", direct_said, goal));
-    report.add(Row::new("the same, until its process is gone", gone, "destroy", direct_gone, Goal::None));
-    Ok(())
-}
-
-fn push(said: &mut Samples, took: Duration, gone: &mut Samples, ended: Duration) {
-    said.push(took);
-    gone.push(ended);
 }
 
 /// Stops the running guest in this way, and watches its process: when it was said, when it was gone.
 fn until_gone(
     stage: &mut Stage<'_>,
     stop: impl FnOnce(&mut Stage<'_>) -> Result<Duration>,
-) -> Result<(Duration, Duration)> {
+) -> Result<[Duration; 2]> {
     stage.run(stage.guest()?)?;
     let process = stage.guest()?.process()?;
     let begun = Instant::now();
@@ -59,47 +94,68 @@ fn until_gone(
     });
     let gone = gone.map_err(|_| unexpected("the watch of a process panicked"))?;
     stage.rest(stage.guest()?)?;
-    Ok((said?, gone?))
+    Ok([said?, gone?])
 }
 
 /// On of a guest that is off.
-pub(crate) fn on(stage: &mut Stage<'_>, report: &mut Report) -> Result<()> {
-    let (mut ours, mut direct) = (Samples::default(), Samples::default());
-    for _ in 0..ROUNDS {
-        stage.rest(stage.guest()?)?;
-        let ask = power(Power::On, stage.guest()?)?;
-        ours.push(done(stage, ask)?);
-        stage.rest(stage.guest()?)?;
-        let domain = stage.domain(stage.guest()?)?;
-        direct.push(timed(|| domain.create())?.1);
+fn on(stage: &mut Stage<'_>, report: &mut Report, rounds: usize) -> Result<()> {
+    let [mut ours, mut theirs, mut direct] = [(); 3].map(|()| Samples::default());
+    for round in 0..rounds {
+        for turn in order(round) {
+            stage.rest(stage.guest()?)?;
+            match turn {
+                Turn::Agent => ours.push(done(stage, Power::On)?),
+                Turn::Incumbent => theirs.push(incumbent(stage, Operation::On)?),
+                Turn::Direct => {
+                    let domain = stage.domain(stage.guest()?)?;
+                    direct.push(timed(|| domain.create())?.1);
+                }
+            }
+        }
     }
-    report.add(Row::new("on", ours, "create", direct, Goal::None));
+    report.add(Row::new("on", ours).incumbent(theirs).direct("create", direct).plotted("on"));
     Ok(())
 }
 
 /// Reboot of a running guest.
-pub(crate) fn reboot(stage: &mut Stage<'_>, report: &mut Report) -> Result<()> {
-    let (mut ours, mut direct) = (Samples::default(), Samples::default());
-    for _ in 0..ROUNDS {
-        stage.rest(stage.guest()?)?;
-        stage.run(stage.guest()?)?;
-        let ask = power(Power::Reboot, stage.guest()?)?;
-        ours.push(done(stage, ask)?);
-        stage.rest(stage.guest()?)?;
-        stage.run(stage.guest()?)?;
-        let domain = stage.domain(stage.guest()?)?;
-        let again = || {
-            domain.destroy()?;
-            domain.create_with_flags(sys::VIR_DOMAIN_START_FORCE_BOOT)
-        };
-        direct.push(timed(again)?.1);
+fn reboot(stage: &mut Stage<'_>, report: &mut Report, rounds: usize) -> Result<()> {
+    let [mut ours, mut theirs, mut direct] = [(); 3].map(|()| Samples::default());
+    for round in 0..rounds {
+        for turn in order(round) {
+            stage.rest(stage.guest()?)?;
+            stage.run(stage.guest()?)?;
+            match turn {
+                Turn::Agent => ours.push(done(stage, Power::Reboot)?),
+                Turn::Incumbent => theirs.push(incumbent(stage, Operation::Reboot)?),
+                Turn::Direct => {
+                    let domain = stage.domain(stage.guest()?)?;
+                    let again = || {
+                        domain.destroy()?;
+                        domain.create_with_flags(sys::VIR_DOMAIN_START_FORCE_BOOT)
+                    };
+                    direct.push(timed(again)?.1);
+                }
+            }
+        }
     }
-    report.add(Row::new("reboot", ours, "destroy + create", direct, Goal::Ratio(1.05)));
+    report.add(
+        Row::new("reboot", ours)
+            .incumbent(theirs)
+            .direct("destroy + create", direct)
+            .goal(REBOOT)
+            .plotted("reboot"),
+    );
     Ok(())
 }
 
-fn done(stage: &mut Stage<'_>, ask: Ask) -> Result<Duration> {
+fn done(stage: &mut Stage<'_>, what: Power) -> Result<Duration> {
+    let ask = power(what, stage.guest()?)?;
     let answer = stage.ask(ask)?;
     answer.done()?;
     Ok(answer.took)
+}
+
+fn incumbent(stage: &mut Stage<'_>, what: Operation) -> Result<Duration> {
+    let name = stage.guest()?.name().to_owned();
+    Ok(stage.incumbent.expect(what, &name, 0)?.took)
 }

@@ -1,34 +1,47 @@
-//! The stage: a lab with an agent, a hundred domains in one cluster, and those who ask.
+//! The stage: a lab with both daemons, domains in one cluster, and those who ask.
 //!
-//! In:  a lab. Out: guests to start and stop, askers to ask, libvirt to ask directly.
+//! In:  a lab, and how many of each. Out: guests to start and stop, askers to ask, libvirt to ask directly.
 
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
+use fence_vmchannel_protocol::{Ask, Power, Target};
 use fence_vmchannel_tests::{Agent, Channel, Guest, Lab};
 use virt::connect::Connect;
 use virt::domain::Domain;
 use virt::sys;
 
-use crate::askers::{ASKERS, Answer, Asker};
+use crate::askers::{Answer, Asker, CLUSTER, Disguise};
 use crate::error::{Result, unexpected};
-use fence_vmchannel_protocol::{Ask, Power, Target};
+use crate::incumbent::{self, Incumbent};
 
-/// All domains, the askers among them.
-pub(crate) const DOMAINS: usize = 100;
-/// Guests that run while single operations are measured.
-pub(crate) const SOME: usize = 20;
-const CLUSTER: &str = "bench";
 /// After a start, before the next measurement: libvirt's events and the agent's looks are over.
-const SETTLED: Duration = Duration::from_millis(250);
+pub(crate) const SETTLED: Duration = Duration::from_millis(250);
 const LOOK_AGAIN: Duration = Duration::from_millis(5);
 const PATIENCE: Duration = Duration::from_secs(20);
+
+/// How many take part.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Cast {
+    /// Askers of each daemon.
+    pub(crate) askers: usize,
+    /// Domains that are started and stopped.
+    pub(crate) guests: usize,
+}
+
+impl Cast {
+    /// All domains that libvirt knows.
+    pub(crate) const fn domains(self) -> usize {
+        2 * self.askers + self.guests
+    }
+}
 
 /// Everything that takes part.
 pub(crate) struct Stage<'lab> {
     pub(crate) lab: &'lab Lab,
     pub(crate) agent: Agent<'lab>,
     pub(crate) askers: Vec<Asker>,
+    pub(crate) incumbent: Incumbent,
     pub(crate) guests: Vec<Guest<'lab>>,
     /// A connection of our own, as any program has one.
     pub(crate) libvirt: Connect,
@@ -36,39 +49,54 @@ pub(crate) struct Stage<'lab> {
 }
 
 impl<'lab> Stage<'lab> {
-    pub(crate) fn set(lab: &'lab Lab) -> Result<Self> {
-        virt::error::clear_error_callback(); // libvirt would print what it also returns
+    /// Defines all domains, starts the incumbent's askers and both daemons; everybody is connected.
+    pub(crate) fn set(lab: &'lab Lab, cast: Cast) -> Result<Self> {
         let libvirt = connect(lab)?;
-        let agent = Agent::start(lab)?;
-        let mut askers = (0..ASKERS).map(|number| Asker::start(lab, number)).collect::<Result<Vec<_>>>()?;
-        for asker in &askers {
-            Domain::define_xml(&libvirt, &asker_xml(&asker.name, &asker.uuid))?;
+        let disguises =
+            (0..cast.askers).map(|n| Disguise::new(format!("asker{n:02}"))).collect::<Result<Vec<_>>>()?;
+        for disguise in &disguises {
+            Domain::define_xml(&libvirt, &disguise.xml())?;
         }
         let plan = |number| {
             let plan = Guest::named(&format!("guest{number:02}")).in_cluster(CLUSTER);
             plan.with(Channel::VirtioConnect).cheap().define(lab)
         };
-        let guests: Vec<Guest<'lab>> = (ASKERS..DOMAINS).map(plan).collect::<std::result::Result<_, _>>()?;
-        let uuids = askers.iter().map(|asker| asker.uuid.as_str()).chain(guests.iter().map(Guest::uuid));
+        let guests: Vec<Guest<'lab>> = (0..cast.guests).map(plan).collect::<std::result::Result<_, _>>()?;
+        let incumbent = enlist(lab, &libvirt, cast.askers)?;
+        let agent = Agent::start(lab)?;
+        let mut askers = disguises.iter().map(|it| it.asker(lab)).collect::<Result<Vec<_>>>()?;
+        let uuids = disguises.iter().map(|it| it.uuid.as_str()).chain(guests.iter().map(Guest::uuid));
         for uuid in uuids {
             let socket = lab.path(&format!("/run/fence-vmchannel/guests/{uuid}.sock"));
             wait_until(&format!("the agent's socket {}", socket.display()), || Ok(socket.exists()))?;
         }
-        askers.iter_mut().try_for_each(|asker| asker.connect(lab))?;
-        Ok(Self { lab, agent, askers, guests, libvirt, turn: 0 })
+        for (asker, disguise) in askers.iter_mut().zip(&disguises) {
+            asker.connect(lab, disguise)?;
+        }
+        Ok(Self { lab, agent, askers, incumbent, guests, libvirt, turn: 0 })
     }
 
-    pub(crate) fn start_some(&self) -> Result<()> {
-        self.guests.iter().take(SOME).try_for_each(|guest| self.run(guest))
+    /// Sees to it that so many guests run.
+    pub(crate) fn start(&self, count: usize) -> Result<()> {
+        for guest in self.guests.iter().take(count) {
+            self.start_one(guest)?;
+        }
+        sleep(SETTLED);
+        Ok(())
     }
 
-    pub(crate) fn start_all(&self) -> Result<()> {
-        self.guests.iter().try_for_each(|guest| self.run(guest))
+    /// Sees to it that so many guests are off.
+    pub(crate) fn stop(&self, count: usize) -> Result<()> {
+        for guest in self.guests.iter().take(count) {
+            self.stop_one(guest)?;
+        }
+        sleep(SETTLED);
+        Ok(())
     }
 
     /// The next asker's question, one after the other, so that each has its pause.
     pub(crate) fn ask(&mut self, ask: Ask) -> Result<Answer> {
-        self.turn = (self.turn + 1) % self.askers.len();
+        self.turn = (self.turn + 1) % self.askers.len().max(1);
         let asker = self.askers.get_mut(self.turn).ok_or_else(|| unexpected("there is no asker"))?;
         asker.ask(ask)
     }
@@ -85,9 +113,7 @@ impl<'lab> Stage<'lab> {
 
     /// Sees to it that the guest runs, paused, and everybody knows.
     pub(crate) fn run(&self, guest: &Guest<'_>) -> Result<()> {
-        let domain = self.domain(guest)?;
-        if !domain.is_active()? {
-            domain.create_with_flags(sys::VIR_DOMAIN_START_PAUSED)?;
+        if self.start_one(guest)? {
             sleep(SETTLED);
         }
         Ok(())
@@ -95,24 +121,51 @@ impl<'lab> Stage<'lab> {
 
     /// Sees to it that the guest is off, and libvirt is done with it.
     pub(crate) fn rest(&self, guest: &Guest<'_>) -> Result<()> {
+        self.stop_one(guest)?;
+        sleep(SETTLED);
+        Ok(())
+    }
+
+    fn start_one(&self, guest: &Guest<'_>) -> Result<bool> {
+        let domain = self.domain(guest)?;
+        let rests = !domain.is_active()?;
+        if rests {
+            domain.create_with_flags(sys::VIR_DOMAIN_START_PAUSED)?;
+        }
+        Ok(rests)
+    }
+
+    fn stop_one(&self, guest: &Guest<'_>) -> Result<()> {
         let domain = self.domain(guest)?;
         if domain.is_active()? {
             domain.destroy().ok(); // the agent's own call may still be at it
         }
-        wait_until(&format!("the end of {}", guest.name()), || Ok(!domain.is_active()?))?;
-        sleep(SETTLED);
-        Ok(())
+        wait_until(&format!("the end of {}", guest.name()), || Ok(!domain.is_active()?))
     }
+}
+
+/// The incumbent with its askers' domains, which run, and their sockets in our hands.
+fn enlist(lab: &Lab, libvirt: &Connect, askers: usize) -> Result<Incumbent> {
+    incumbent::make_directory(lab)?;
+    let names: Vec<String> = (0..askers).map(|number| format!("other{number:02}")).collect();
+    for name in &names {
+        let domain = Domain::define_xml(libvirt, &incumbent::asker_xml(name))?;
+        domain.create_with_flags(sys::VIR_DOMAIN_START_PAUSED)?;
+    }
+    let sockets = names.iter().map(|name| incumbent::listen(lab, name)).collect::<Result<Vec<_>>>()?;
+    Incumbent::start(lab, "qemu:///system", &sockets)
 }
 
 /// A connection to the lab's libvirtd.
 pub(crate) fn connect(lab: &Lab) -> Result<Connect> {
-    Ok(Connect::open(Some(&uri(lab)))?)
+    virt::error::clear_error_callback(); // libvirt would print what it also returns
+    Ok(Connect::open(Some(&uri(lab, "qemu", "/system")))?)
 }
 
 /// The lab's libvirtd, for those outside.
-pub(crate) fn uri(lab: &Lab) -> String {
-    format!("qemu+unix:///system?socket={}", lab.path("/run/libvirt/libvirt-sock").display())
+pub(crate) fn uri(lab: &Lab, driver: &str, path: &str) -> String {
+    let socket = lab.path("/run/libvirt/libvirt-sock");
+    format!("{driver}+unix://{path}?socket={}", socket.display())
 }
 
 /// The question for a change of power.
@@ -125,7 +178,7 @@ pub(crate) fn target(guest: &Guest<'_>) -> Result<Target> {
     guest.name().parse().map_err(unexpected)
 }
 
-fn wait_until(what: &str, mut is_so: impl FnMut() -> Result<bool>) -> Result<()> {
+pub(crate) fn wait_until(what: &str, mut is_so: impl FnMut() -> Result<bool>) -> Result<()> {
     let deadline = Instant::now() + PATIENCE;
     while !is_so()? {
         if Instant::now() > deadline {
@@ -134,15 +187,4 @@ fn wait_until(what: &str, mut is_so: impl FnMut() -> Result<bool>) -> Result<()>
         sleep(LOOK_AGAIN);
     }
     Ok(())
-}
-
-fn asker_xml(name: &str, uuid: &str) -> String {
-    format!(
-        "<domain type='qemu'><name>{name}</name><uuid>{uuid}</uuid>\
-         <metadata><fence:member xmlns:fence='urn:fence-vmchannel:1' cluster='{CLUSTER}'/></metadata>\
-         <memory unit='MiB'>16</memory><os><type arch='x86_64' machine='pc'>hvm</type></os>\
-         <devices><emulator>/usr/bin/qemu-system-x86_64</emulator><channel type='unix'>\
-         <source mode='connect' path='/run/fence-vmchannel/guests/{uuid}.sock'/>\
-         <target type='virtio' name='org.fence_vmchannel.0'/></channel></devices></domain>"
-    )
 }

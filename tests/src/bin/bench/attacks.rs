@@ -1,0 +1,192 @@
+//! What an honest guest sees while another one misbehaves.
+//!
+//! In:  a kind of attack, a daemon. Out: the honest guest's times, and what the attack costs the host.
+//!
+//! Each attack has a daemon of its own, since fence_virtd does not survive some of them.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::{scope, sleep};
+use std::time::{Duration, Instant};
+
+use fence_vmchannel_protocol::Ask;
+use fence_vmchannel_tests::{Agent, Lab};
+use virt::connect::Connect;
+use virt::domain::Domain;
+use virt::sys;
+
+use crate::askers::{Disguise, TURN};
+use crate::error::{Result, unexpected};
+use crate::goals::Judged;
+use crate::incumbent::{self, Incumbent};
+use crate::legacy::{self, Operation};
+use crate::memory::{load, processor_time};
+use crate::misbehaviour::{Kind, misbehave};
+use crate::report::{Attack, Report};
+use crate::samples::{Samples, milliseconds};
+use crate::sections::Size;
+use crate::stage::{connect, wait_until};
+
+const AGENT: &str = "agent";
+const INCUMBENT: &str = "fence_virtd";
+/// How long an answer is waited for.
+const PATIENCE: Duration = Duration::from_secs(5);
+const IDLE: Duration = Duration::from_secs(2);
+const ENDS: Duration = Duration::from_secs(2);
+const MOST: Duration = Duration::from_millis(5);
+
+/// Nobody, then each kind of attack; last, nearly everybody.
+pub(crate) fn measure(size: Size, report: &mut Report) -> Result<()> {
+    let lab = Lab::start()?;
+    let libvirt = connect(&lab)?;
+    let span = Duration::from_secs(if size.is_quick { 1 } else { 8 });
+    let others = ["honest", "hostile"];
+    for name in others {
+        let domain = Domain::define_xml(&libvirt, &incumbent::asker_xml(name))?;
+        incumbent::make_directory(&lab)?;
+        domain.create_with_flags(sys::VIR_DOMAIN_START_PAUSED)?;
+    }
+    let kinds = std::iter::once(None).chain(Kind::ALL.map(Some));
+    for kind in kinds {
+        let word = kind.map_or("none", Kind::name);
+        let attackers: Vec<Kind> = kind.into_iter().collect();
+        let ours = on_the_agent(&lab, &libvirt, word, &attackers, span)?;
+        let theirs = on_the_incumbent(&lab, others, kind, span)?;
+        if let Some(kind) = kind {
+            report.judge(judged(kind, &ours, &theirs));
+        }
+        report.attack(ours);
+        report.attack(theirs);
+    }
+    let many: Vec<Kind> = Kind::ALL.into_iter().cycle().take(size.of(499, 5)).collect();
+    let ours = on_the_agent(&lab, &libvirt, "499 of 500", &many, span)?;
+    let what = format!("status beside {} hostile guests of {}", many.len(), many.len() + 1);
+    report.judge(within(what, &ours, "not tried".to_owned()));
+    report.attack(ours);
+    Ok(())
+}
+
+fn on_the_agent(
+    lab: &Lab,
+    libvirt: &Connect,
+    word: &'static str,
+    attackers: &[Kind],
+    span: Duration,
+) -> Result<Attack> {
+    let name = |role: &str, number: usize| format!("{role}-{}-{number}", word.replace(' ', "-"));
+    let victim = Disguise::new(name("honest", 0))?;
+    let count = attackers.len().max(1); // somebody has to be asked about
+    let hostile = (0..count).map(|n| Disguise::new(name("hostile", n))).collect::<Result<Vec<_>>>()?;
+    for disguise in hostile.iter().chain([&victim]) {
+        Domain::define_xml(libvirt, &disguise.xml())?;
+    }
+    let mut agent = Agent::start(lab)?;
+    let mut asker = victim.asker(lab)?;
+    for disguise in hostile.iter().chain([&victim]) {
+        wait_until("a socket of the agent's", || Ok(disguise.socket(lab).exists()))?;
+    }
+    asker.connect(lab, &victim)?;
+    let mut strangers = hostile.iter().zip(attackers).map(|(it, kind)| it.attacker(lab, *kind));
+    let mut strangers = strangers.by_ref().collect::<Result<Vec<_>>>()?;
+    strangers.iter_mut().try_for_each(|stranger| stranger.begin())?;
+    let target = hostile.first().ok_or_else(|| unexpected("nobody to ask about"))?.name.clone();
+    let target = target.parse().map_err(unexpected)?;
+    let (load, answers) = during(agent.pid(), || {
+        let until = Instant::now() + span;
+        let mut answers = Samples::default();
+        while Instant::now() < until {
+            let answer = asker.ask(Ask::Status(fence_vmchannel_protocol::Target::clone(&target)))?;
+            answers.push(answer.took);
+        }
+        Ok(answers)
+    })?;
+    drop(strangers);
+    sleep(TURN);
+    let idle = idle(agent.pid())?;
+    let begun = Instant::now();
+    agent.stop()?;
+    let ends = begun.elapsed() <= ENDS;
+    Ok(Attack { kind: word, daemon: AGENT, answers, unanswered: 0, load, idle, ends })
+}
+
+fn on_the_incumbent(lab: &Lab, names: [&str; 2], kind: Option<Kind>, span: Duration) -> Result<Attack> {
+    let sockets = names.iter().map(|name| incumbent::listen(lab, name)).collect::<Result<Vec<_>>>()?;
+    let mut daemon = Incumbent::start(lab, "qemu:///system", &sockets)?;
+    let (Some(attacker), Some(mut victim)) = (daemon.lines.pop(), daemon.lines.pop()) else {
+        return Err(unexpected("fence_virtd has not both lines"));
+    };
+    let held_open = if kind == Some(Kind::Close) { None } else { Some(attacker.0.try_clone()?) };
+    let is_over = AtomicBool::new(false);
+    let [_, target] = names;
+    let request = || legacy::request(Operation::List, target);
+    let (load, (answers, unanswered)) = scope(|scope| {
+        scope.spawn(|| match kind {
+            Some(kind) => misbehave(attacker.0, kind, request, &is_over),
+            None => drop(attacker),
+        });
+        let measured = during(daemon.pid(), || {
+            let until = Instant::now() + span;
+            let mut answers = Samples::default();
+            while Instant::now() < until {
+                match victim.ask(Operation::Status, target, PATIENCE)? {
+                    Some(said) => answers.push(said.took),
+                    None => return Ok((answers, 1)),
+                }
+                sleep(TURN);
+            }
+            Ok((answers, 0))
+        });
+        is_over.store(true, Ordering::Relaxed);
+        measured
+    })?;
+    let idle = idle(daemon.pid())?;
+    let ends = daemon.ends(ENDS)?;
+    drop(held_open);
+    let word = kind.map_or("none", Kind::name);
+    Ok(Attack { kind: word, daemon: INCUMBENT, answers, unanswered, load, idle, ends })
+}
+
+/// What this brings, and the daemon's part of a core meanwhile.
+fn during<T>(pid: u32, work: impl FnOnce() -> Result<T>) -> Result<(f64, T)> {
+    let (begun, before) = (Instant::now(), processor_time(pid)?);
+    let brought = work()?;
+    let load = (processor_time(pid)? - before).as_secs_f64() / begun.elapsed().as_secs_f64();
+    Ok((load, brought))
+}
+
+fn idle(pid: u32) -> Result<f64> {
+    load(pid, IDLE)
+}
+
+fn judged(kind: Kind, ours: &Attack, theirs: &Attack) -> Judged {
+    if kind == Kind::Close {
+        let percent = |attack: &Attack| format!("{:.1} % of a core", attack.idle * 100.0);
+        return Judged {
+            what: "idle after a guest closed its channel".to_owned(),
+            incumbent: percent(theirs),
+            ours: percent(ours),
+            goal: "0 %".to_owned(),
+            is_met: ours.idle < 0.005,
+            otherwise: "ticks of 10 ms are counted; a listing of all domains may fall into the two seconds"
+                .to_owned(),
+        };
+    }
+    let incumbent = match theirs.unanswered {
+        0 => {
+            format!("p50 {}, p99 {}", milliseconds(theirs.answers.p50()), milliseconds(theirs.answers.p99()))
+        }
+        _ => format!("no answer in {} s", PATIENCE.as_secs()),
+    };
+    within(format!("status beside a guest that attacks ({})", kind.name()), ours, incumbent)
+}
+
+fn within(what: String, ours: &Attack, incumbent: String) -> Judged {
+    let [p50, p99] = [ours.answers.p50(), ours.answers.p99()];
+    Judged {
+        what,
+        incumbent,
+        ours: format!("p50 {}, p99 {}", milliseconds(p50), milliseconds(p99)),
+        goal: format!("p99 <= {}", milliseconds(MOST)),
+        is_met: p99 <= MOST && ours.unanswered == 0,
+        otherwise: "the attackers' processes share two cores with the agent".to_owned(),
+    }
+}
