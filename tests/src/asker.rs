@@ -193,7 +193,7 @@ fn connect(
     words: &mut Option<ChildStdin>,
     answers: &mut BufReader<ChildStdout>,
 ) -> Result<Peer> {
-    let socket = lab.path(&format!("/run/fence-vmchannel/guests/{}.sock", domain.uuid()));
+    let socket = lab.inside(&format!("/run/fence-vmchannel/guests/{}.sock", domain.uuid()));
     let deadline = Instant::now() + SOCKET;
     loop {
         let words = words.as_mut().ok_or_else(|| std::io::Error::from(std::io::ErrorKind::BrokenPipe));

@@ -252,6 +252,13 @@ impl Guest<'_> {
         })
     }
 
+    /// How often libvirt has started a process for it, by libvirt's own log of this guest.
+    #[must_use]
+    pub fn starts(&self) -> usize {
+        let log = self.lab.path(&format!("/var/log/libvirt/qemu/{}.log", self.name()));
+        fs::read_to_string(log).unwrap_or_default().matches(": starting up libvirt version").count()
+    }
+
     /// Stops the guest by libvirt.
     ///
     /// # Errors

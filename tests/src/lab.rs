@@ -91,6 +91,12 @@ impl Lab {
             .unwrap_or_else(|| PathBuf::from(inside))
     }
 
+    /// The lab's file with this (absolute) path inside, as those inside see it, with what is mounted there.
+    #[must_use]
+    pub fn inside(&self, path: &str) -> PathBuf {
+        PathBuf::from(format!("/proc/{}/root{path}", self.supervisor_pid))
+    }
+
     /// The lab's directory, which has the same path inside and outside.
     #[must_use]
     pub fn directory(&self) -> &Path {
