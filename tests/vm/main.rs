@@ -8,6 +8,7 @@ mod defects;
 mod evidence;
 mod fencing;
 mod input;
+mod killed;
 mod lab;
 mod migration;
 mod operator;
