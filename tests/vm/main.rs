@@ -8,6 +8,7 @@ mod defects;
 mod evidence;
 mod fencing;
 mod input;
+mod journal;
 mod killed;
 mod lab;
 mod migration;

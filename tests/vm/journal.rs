@@ -1,0 +1,167 @@
+//! The journal on a real file system: full, torn, full of garbage, unreadable.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use fence_vmchannel_protocol::{Ask, Evidence, Power, Reason, Ruling};
+use fence_vmchannel_tests::asker::{request, target};
+use fence_vmchannel_tests::rounds::rounds;
+use fence_vmchannel_tests::{Agent, Answer, Asker, Dice, Guest, Lab, Result};
+
+const PATIENCE: Duration = Duration::from_secs(20);
+const RUNTIME: &str = "/run/fence-vmchannel";
+/// A runtime directory of this size is filled soon.
+const SIZE: &str = "size=128k,mode=0755";
+
+fn journal(lab: &Lab) -> PathBuf {
+    lab.inside(&format!("{RUNTIME}/journal"))
+}
+
+/// A runtime directory with little room.
+fn little_room(lab: &Lab) -> Result<()> {
+    let run = |words: &[&str]| {
+        let mut command = lab.command(words[0]);
+        fence_vmchannel_tests::programs::succeed(command.args(&words[1..])).map(drop)
+    };
+    run(&["mkdir", "--parents", RUNTIME])?;
+    run(&["mount", "-t", "tmpfs", "-o", SIZE, "tmpfs", RUNTIME])
+}
+
+/// Takes all the room that is left, to the last byte.
+struct Filler(PathBuf);
+
+impl Filler {
+    fn fill(lab: &Lab) -> Self {
+        let path = lab.inside(&format!("{RUNTIME}/filler"));
+        let full = fs::write(&path, vec![0; 1 << 20]).expect_err("there is an end");
+        assert_eq!(full.kind(), std::io::ErrorKind::StorageFull);
+        Self(path)
+    }
+
+    fn make_room(self) {
+        fs::remove_file(self.0).unwrap();
+    }
+}
+
+fn is_refused_for_the_journal(answer: &Answer) -> bool {
+    let detail = answer.verdict.detail.as_deref().unwrap_or_default();
+    let is_clear = detail.contains("journal") && detail.contains("make room");
+    answer.verdict.ruling == Ruling::Failed(Reason::Busy) && is_clear
+}
+
+/// Off and on in turn, until the journal's last page is full too.
+fn until_nothing_can_be_written(asker: &mut Asker<'_>, guest: &Guest<'_>) -> Result<()> {
+    for _ in 0..40 {
+        let (runs, starts) = (guest.is_running(), guest.starts());
+        let power = if runs { Power::Off } else { Power::On };
+        let answer = asker.power(power, guest, PATIENCE)?;
+        if is_refused_for_the_journal(&answer) {
+            assert_eq!((guest.is_running(), guest.starts()), (runs, starts), "nothing was done");
+            return Ok(());
+        }
+        assert!(answer.is_done(), "{answer:?}");
+        assert_eq!(guest.is_running(), !runs, "{answer:?}");
+    }
+    panic!("there is still room");
+}
+
+#[test]
+fn on_a_full_disk_nothing_is_done_and_the_failure_says_why_and_with_room_it_works_again() -> Result<()> {
+    let lab = Lab::start()?;
+    little_room(&lab)?;
+    let mut agent = Agent::start(&lab)?;
+    let mut asker = Asker::in_cluster(&lab, "full1", "web")?;
+    let guest = Guest::named("full2").in_cluster("web").cheap().start(&lab)?;
+    let first = request(Ask::Power(Power::Off, target(&guest)?), PATIENCE)?;
+    let told = asker.ask(&first)?;
+    assert!(told.is_done() && !guest.is_running(), "{told:?}");
+    let mode = fs::metadata(journal(&lab)).unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o600, "it tells who fenced whom, and how to start it");
+
+    let filler = Filler::fill(&lab);
+    until_nothing_can_be_written(&mut asker, &guest)?;
+    let status = asker.status(&guest, PATIENCE)?;
+    assert!(status.is_done(), "who only looks is answered: {status:?}");
+    asker.peer().ask(&request(Ask::List, PATIENCE)?, PATIENCE)?;
+
+    agent.restart()?;
+    asker.reconnect()?;
+    let again = asker.ask(&first)?;
+    assert_eq!(again.verdict.evidence, Some(Evidence::ProcessGone), "what was told is told again: {again:?}");
+    until_nothing_can_be_written(&mut asker, &guest)?;
+
+    filler.make_room();
+    for _ in 0..2 {
+        let power = if guest.is_running() { Power::Off } else { Power::On };
+        let answer = asker.power(power, &guest, PATIENCE)?;
+        assert!(answer.is_done(), "with room again, without a restart: {answer:?}");
+        assert_eq!(guest.is_running(), power == Power::On, "{answer:?}");
+    }
+    let mode = fs::metadata(journal(&lab)).unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o600, "also of one that was written anew");
+    Ok(())
+}
+
+/// What happens to the journal while no agent runs.
+fn hurt(dice: &mut Dice, bytes: &mut Vec<u8>) {
+    let length = u64::try_from(bytes.len()).unwrap();
+    let place = |dice: &mut Dice| usize::try_from(dice.below(length)).unwrap();
+    match dice.below(3) {
+        0 => bytes.truncate(place(dice)),
+        1 => {
+            for _ in 0..8 {
+                let at = place(dice);
+                bytes[at] = u8::try_from(dice.below(256)).unwrap();
+            }
+        }
+        _ => *bytes = (0..length).map(|_| u8::try_from(dice.below(256)).unwrap()).collect(),
+    }
+}
+
+#[test]
+fn a_torn_journal_or_one_of_garbage_keeps_no_agent_from_starting_and_makes_nobody_off() -> Result<()> {
+    let lab = Lab::start()?;
+    let mut agent = Agent::start(&lab)?;
+    let mut asker = Asker::in_cluster(&lab, "torn1", "web")?;
+    let guest = Guest::named("torn2").in_cluster("web").cheap().define(&lab)?;
+    let mut dice = Dice::cast()?;
+
+    for round in 0..rounds(10) {
+        guest.start()?;
+        let process = guest.process()?;
+        let off = request(Ask::Power(Power::Off, target(&guest)?), PATIENCE)?;
+        asker.peer().say(&off)?;
+        std::thread::sleep(dice.between(Duration::ZERO, Duration::from_millis(60))); // the moment is the test
+        agent.kill();
+        if let Ok(mut bytes) = fs::read(journal(&lab)) {
+            if !bytes.is_empty() {
+                hurt(&mut dice, &mut bytes);
+            }
+            fs::write(journal(&lab), bytes).unwrap();
+        }
+        agent.restart()?;
+        asker.reconnect()?;
+
+        let answer = asker.ask(&off)?;
+        assert!(answer.is_done() && process.is_gone(), "round {round}: {answer:?}");
+        guest.wait_until_shut_off()?;
+    }
+    Ok(())
+}
+
+#[test]
+fn an_agent_that_cannot_read_its_journal_does_not_start_and_says_what_to_do() -> Result<()> {
+    let lab = Lab::start()?;
+    fs::create_dir_all(journal(&lab)).unwrap(); // root may read every file, but not a directory
+
+    let error =
+        Agent::start(&lab).map(drop).expect_err("it must not act without knowing what it did").to_string();
+
+    assert!(
+        error.contains("cannot read the journal") && error.contains("Make it readable, or remove it"),
+        "{error}"
+    );
+    Ok(())
+}
