@@ -94,7 +94,7 @@ pub(crate) const LEFT_OUT: [(&str, &str); 6] = [
     ),
     (
         "managed save",
-        "is \"shut off, never had one\" here; that it boots freshly is held on real VMs by a_saved_guest_is_off_and_boots_freshly",
+        "is \"shut off, never had one\" here; that it boots freshly is held on real VMs by a_target_that_was_saved_is_off_and_on_boots_it_freshly",
     ),
 ];
 
