@@ -5,13 +5,15 @@
 //! Invariant: the pidfd is opened first, then the process is checked, then the pidfd is seen alive: so the checked
 //! process is the held one. What cannot be read is never taken for "no such process".
 
-use std::collections::HashMap;
+mod registry;
+
+use std::collections::{BTreeMap, HashMap};
 use std::fs;
 use std::io::{self, Read};
 use std::os::fd::OwnedFd;
 use std::path::Path;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -129,33 +131,57 @@ fn named_by_pid_file(run_dir: &Path, name: &str) -> io::Result<Option<Pid>> {
 }
 
 fn held(pid: Pid, uuid: Uuid) -> io::Result<Sighting> {
-    match qemu(pid)? {
-        Some((domain, instance)) if domain == Some(uuid) => Ok(Sighting::Runs(instance)),
-        // Another domain's: names changed hands, and what is known of them is out of date.
-        Some((Some(_), _)) => Ok(Sighting::Unsure),
+    Ok(match qemu(pid)? {
+        Some((Named::Domain(domain), instance)) if domain == uuid => Sighting::Runs(instance),
+        // Another domain's: names changed hands, and what is known of them is out of date. Or it is just ending.
+        Some((Named::Domain(_), _)) => Sighting::Unsure,
+        Some((Named::Nothing, _)) if is_qemu(pid) => Sighting::Unsure,
         // Ended, or the pid is another program's by now.
-        Some((None, _)) | None => Ok(Sighting::Absent),
-    }
+        Some((Named::Nothing | Named::Another, _)) | None => Sighting::Absent,
+    })
 }
 
-/// A living process, held, and the domain that its command line names.
-fn qemu(pid: Pid) -> io::Result<Option<(Option<Uuid>, Instance)>> {
+/// What a process's arguments tell.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Named {
+    /// It runs this domain.
+    Domain(Uuid),
+    /// It runs no domain of libvirt's.
+    Another,
+    /// There are none: it is a thread of the kernel, or a process that is ending and has no memory any more.
+    Nothing,
+}
+
+/// A living process, held, and the domain that its arguments name. What was learned once holds as long as somebody holds the
+/// process: its arguments can be rewritten, locked, and gone before it is.
+fn qemu(pid: Pid) -> io::Result<Option<(Named, Instance)>> {
+    let number = pid.as_raw_nonzero().get();
+    if let Some(id) = start_time(number).map(|started| InstanceId { pid: number, started })
+        && let Some((domain, process)) = registry::known(id)
+    {
+        return Ok((!process.is_gone()).then(|| (Named::Domain(domain), Instance { id, process })));
+    }
     let pidfd = match pidfd_open(pid, PidfdFlags::NONBLOCK) {
         Ok(pidfd) => pidfd,
         Err(Errno::SRCH) => return Ok(None),
         Err(errno) => return Err(errno.into()),
     };
-    let pid = pid.as_raw_nonzero().get();
-    let process = QemuProcess { pid, pidfd };
-    let checked = command_line(pid).and_then(|line| {
-        let started = start_time(pid).ok_or(io::ErrorKind::InvalidData)?;
-        Ok((domain_of(&line), InstanceId { pid, started }))
+    let process = QemuProcess { pid: number, pidfd };
+    let checked = command_line(number).and_then(|line| {
+        let started = start_time(number).ok_or(io::ErrorKind::InvalidData)?;
+        Ok((line, InstanceId { pid: number, started }))
     });
     if process.is_gone() {
         return Ok(None);
     }
-    let (domain, id) = checked?;
-    Ok(Some((domain, Instance { id, process: Arc::new(process) })))
+    let (line, id) = checked?;
+    let process = Arc::new(process);
+    let named = match domain_of(&line) {
+        Some(domain) => return Ok(Some((Named::Domain(domain), registry::hold(id, domain, process)))),
+        None if line.is_empty() => Named::Nothing,
+        None => Named::Another,
+    };
+    Ok(Some((named, Instance { id, process })))
 }
 
 /// The process that was this instance, if it lives.
@@ -177,16 +203,25 @@ pub fn again(id: InstanceId) -> Sighting {
     }
 }
 
-/// Every QEMU process of the host by the domain that its command line names. Only command lines of QEMU are read: reading
-/// one waits for its process's memory map, which a stuck process can hold for ever.
-pub fn everyone() -> io::Result<HashMap<Uuid, Instance>> {
-    let mut found = HashMap::new();
+/// The QEMU processes of the host.
+#[derive(Debug, Default)]
+pub struct Everyone {
+    /// By the domain that their arguments name.
+    pub domains: HashMap<Uuid, Instance>,
+    /// Whether there is one of which nobody can tell whose it is.
+    pub is_unsure: bool,
+}
+
+/// Every QEMU process of the host. Only arguments of QEMU are read: reading them waits for the process's memory map, which a
+/// stuck process can hold for ever.
+pub fn everyone() -> io::Result<Everyone> {
+    let mut found = Everyone::default();
     for entry in fs::read_dir("/proc")? {
         let pid = entry?.file_name().to_str().and_then(|name| name.parse().ok()).and_then(Pid::from_raw);
-        if let Some(pid) = pid.filter(|pid| is_qemu(*pid))
-            && let Some((Some(uuid), instance)) = qemu(pid)?
-        {
-            found.insert(uuid, instance);
+        match pid.filter(|pid| is_qemu(*pid)).map(qemu).transpose()?.flatten() {
+            Some((Named::Domain(uuid), instance)) => drop(found.domains.insert(uuid, instance)),
+            Some((Named::Nothing, _)) => found.is_unsure = true,
+            Some((Named::Another, _)) | None => {}
         }
     }
     Ok(found)
@@ -206,13 +241,19 @@ fn is_qemu(pid: Pid) -> bool {
 /// file still names it, no other one has been started.
 #[must_use]
 pub fn instance_in_time(run_dir: &Path, name: &str, uuid: Uuid, ended: Option<InstanceId>) -> Sighting {
-    match named_by_pid_file(run_dir, name) {
+    let pid = match named_by_pid_file(run_dir, name) {
         Ok(None) => return Sighting::Absent, // most domains that are off; costs no thread
         Ok(Some(pid)) if ended.is_some_and(|ended| is_still(pid, ended)) => return Sighting::Absent,
-        Ok(Some(_)) | Err(_) => {}
+        Ok(Some(pid)) => pid,
+        Err(_) => return Sighting::Unsure,
+    };
+    let started = start_time(pid.as_raw_nonzero().get());
+    let id = started.map(|started| InstanceId { pid: pid.as_raw_nonzero().get(), started });
+    if id.and_then(registry::known).is_some() {
+        return held(pid, uuid).unwrap_or(Sighting::Unsure); // nothing of it needs to be read
     }
     let (run_dir, name) = (run_dir.to_owned(), name.to_owned());
-    in_time(move || instance_from_pid_file(&run_dir, &name, uuid)).unwrap_or(Sighting::Unsure)
+    in_time(pid, move || instance_from_pid_file(&run_dir, &name, uuid)).unwrap_or(Sighting::Unsure)
 }
 
 /// Whether this pid is the ended process's, not that of a new one which got the same number.
@@ -221,23 +262,29 @@ fn is_still(pid: Pid, ended: InstanceId) -> bool {
     pid == ended.pid && start_time(pid).is_none_or(|started| started == ended.started)
 }
 
-/// Reading a command line waits for that process's memory map, which a stuck or hostile process can hold for ever. So
-/// it is read on a thread that can be left behind, of which there are few.
-fn in_time<T: Send + 'static>(look: impl FnOnce() -> T + Send + 'static) -> Option<T> {
-    static LEFT_BEHIND: AtomicUsize = AtomicUsize::new(0);
-    if LEFT_BEHIND.load(Ordering::Relaxed) >= MAX_LEFT_BEHIND {
-        return None;
+/// Reading arguments waits for the process's memory map, which a stuck or hostile process can hold for ever. So they are
+/// read on a thread that can be left behind; a process that holds one is not looked at again until it lets go.
+fn in_time<T: Send + 'static>(pid: Pid, look: impl FnOnce() -> T + Send + 'static) -> Option<T> {
+    /// The processes that hold a thread, and whether they let go.
+    static HANGING: Mutex<BTreeMap<i32, Arc<AtomicBool>>> = Mutex::new(BTreeMap::new());
+    let hanging = || HANGING.lock().unwrap_or_else(PoisonError::into_inner);
+    let pid = pid.as_raw_nonzero().get();
+    {
+        let mut hanging = hanging();
+        hanging.retain(|_, ended| !ended.load(Ordering::Acquire));
+        if hanging.len() >= MAX_LEFT_BEHIND || hanging.contains_key(&pid) {
+            return None;
+        }
     }
     let (send, receive) = std::sync::mpsc::sync_channel(1);
-    LEFT_BEHIND.fetch_add(1, Ordering::Relaxed);
-    let thread = std::thread::Builder::new().spawn(move || {
+    let ended = Arc::new(AtomicBool::new(false));
+    let ending = ended.clone();
+    let look = move || {
         let _ = send.send(look()); // nobody waits any more
-        LEFT_BEHIND.fetch_sub(1, Ordering::Relaxed);
-    });
-    if thread.is_err() {
-        LEFT_BEHIND.fetch_sub(1, Ordering::Relaxed);
-    }
-    receive.recv_timeout(PATIENCE).ok()
+        ending.store(true, Ordering::Release);
+    };
+    std::thread::Builder::new().spawn(look).ok()?;
+    receive.recv_timeout(PATIENCE).inspect_err(|_| drop(hanging().insert(pid, ended))).ok()
 }
 
 /// A process's arguments. The first thread's are empty once it has exited; then another thread's are read.

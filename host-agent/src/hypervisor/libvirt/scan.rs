@@ -4,29 +4,32 @@
 //!
 //! Invariant: one look at a time, on a thread that can be left behind; of those there are never more than [`HUNG`].
 
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::{Mutex, Semaphore};
 use tokio::task::spawn_blocking;
-use tokio::time::{Instant, timeout};
+use tokio::time::{Instant, sleep, timeout};
 use uuid::Uuid;
 
-use super::process;
-use crate::domain::{Instance, Sighting};
+use super::process::{self, Everyone};
+use crate::domain::Sighting;
 
 /// How long a look may take.
 const DEADLINE: Duration = Duration::from_secs(1);
 /// How many looks may hang.
 const HUNG: usize = 2;
 
-type Everyone = Arc<HashMap<Uuid, Instance>>;
+/// How soon, and how often, it is looked again while there is a process of which nobody can tell whose it is: most of
+/// them are ending.
+const LOOK_AGAIN: (Duration, usize) = (Duration::from_millis(50), 5);
+
+type Seen = Arc<Everyone>;
 
 /// The last look.
 #[derive(Debug)]
 pub(super) struct Scan {
-    last: Mutex<Option<(Instant, Everyone)>>,
+    last: Mutex<Option<(Instant, Seen)>>,
     threads: Arc<Semaphore>,
 }
 
@@ -46,14 +49,27 @@ impl Scan {
             Some(fresh) => Some(fresh),
             None => self.look().await,
         };
-        match last.as_ref().map(|(_, everyone)| everyone.get(&uuid)) {
-            Some(Some(instance)) if !instance.process.is_gone() => Sighting::Runs(instance.clone()),
-            Some(_) => Sighting::Absent,
-            None => Sighting::Unsure,
+        let Some((_, everyone)) = last.as_ref() else { return Sighting::Unsure };
+        match everyone.domains.get(&uuid) {
+            Some(instance) if !instance.process.is_gone() => Sighting::Runs(instance.clone()),
+            Some(_) | None if everyone.is_unsure => Sighting::Unsure,
+            Some(_) | None => Sighting::Absent,
         }
     }
 
-    async fn look(&self) -> Option<(Instant, Everyone)> {
+    async fn look(&self) -> Option<(Instant, Seen)> {
+        let mut seen = self.look_once().await;
+        for _ in 0..LOOK_AGAIN.1 {
+            if seen.as_ref().is_none_or(|(_, everyone)| !everyone.is_unsure) {
+                break;
+            }
+            sleep(LOOK_AGAIN.0).await;
+            seen = self.look_once().await;
+        }
+        seen
+    }
+
+    async fn look_once(&self) -> Option<(Instant, Seen)> {
         let begun = Instant::now();
         let permit = self.threads.clone().try_acquire_owned().ok()?;
         let look = spawn_blocking(move || {
