@@ -101,9 +101,10 @@ impl Config {
             Some(dir) => Err(format!("{key} = {:?}: expected an absolute path", dir.display())),
         };
         let check = || -> Result<Self, String> {
+            let run_dir = file.libvirt_run_dir.map(|dir| absolute("libvirt-run-dir", Some(dir), ""));
             let config = Self {
                 libvirt_uri: file.libvirt_uri.unwrap_or_else(|| "qemu:///system".into()),
-                libvirt_run_dir: file.libvirt_run_dir,
+                libvirt_run_dir: run_dir.transpose()?,
                 runtime_dir: absolute("runtime-dir", file.runtime_dir, "/run/fence-vmchannel")?,
                 policy_dir: absolute("policy-dir", file.policy_dir, "/etc/fence-vmchannel/policy.d")?,
                 kill_after: seconds("kill-after-seconds", file.kill_after_seconds, 5, 1, 60)?,
@@ -176,7 +177,10 @@ mod tests {
     #[test]
     fn a_value_out_of_range_names_the_range() {
         assert!(parse("kill-after-seconds = 0").unwrap_err().contains("expected 1 to 60"));
-        assert!(parse("runtime-dir = 'run'").unwrap_err().contains("absolute"));
+        for key in ["runtime-dir", "policy-dir", "libvirt-run-dir"] {
+            let error = parse(&format!("{key} = 'run'")).unwrap_err();
+            assert!(error.contains(key) && error.contains("absolute"), "{error}");
+        }
         assert!(parse("kill-after-seconds = 50").unwrap_err().contains("less than"));
     }
 

@@ -77,7 +77,8 @@ pub(super) fn load(dir: &Path) -> Loaded {
 pub(super) fn read(files: impl IntoIterator<Item = (std::io::Result<String>, PathBuf)>) -> Loaded {
     let mut loaded = Loaded::default();
     for (text, file) in files {
-        let may_deny = text.as_ref().map_or(true, |text| text.contains("deny"));
+        // TOML may write any key with escapes.
+        let may_deny = text.as_ref().map_or(true, |text| text.contains("deny") || text.contains('\\'));
         match text.map_err(|e| format!("cannot be read: {e}")).and_then(|text| parse(&text, &file)) {
             Ok(rules) => loaded.policy.rules.extend(rules),
             Err(text) => {
@@ -113,14 +114,19 @@ fn parse(text: &str, path: &Path) -> Result<Vec<Rule>, String> {
             deny,
             from: selectors(&table.from, &file.groups).map_err(at_line)?,
             to: selectors(&table.to, &file.groups).map_err(at_line)?,
-            actions: match &table.actions {
-                None => Action::ALL.to_vec(),
-                Some(words) => words.iter().map(|w| w.parse()).collect::<Result<_, _>>().map_err(at_line)?,
-            },
+            actions: actions(table.actions.as_deref()).map_err(at_line)?,
             place: format!("{}:{line}", path.display()),
         })
     });
     rules.collect()
+}
+
+fn actions(words: Option<&[String]>) -> Result<Vec<Action>, String> {
+    match words {
+        None => Ok(Action::ALL.to_vec()),
+        Some([]) => Err("`actions` names at least one action; leave it out for all of them".into()),
+        Some(words) => words.iter().map(|word| word.parse()).collect(),
+    }
 }
 
 fn selectors(words: &[String], groups: &HashMap<String, Vec<String>>) -> Result<Vec<Selector>, String> {
@@ -136,6 +142,9 @@ fn selectors(words: &[String], groups: &HashMap<String, Vec<String>>) -> Result<
         let members =
             groups.get(group).ok_or_else(|| format!("no group {group:?} in this file's [groups]"))?;
         for member in members {
+            if member.starts_with('@') {
+                return Err(format!("group {group:?} has {member:?} in it: a group has no groups"));
+            }
             selectors.push(member.parse()?);
         }
     }

@@ -114,6 +114,14 @@ fn a_broken_file_that_denies_closes_everything_instead_of_opening_what_it_denied
 }
 
 #[test]
+fn a_broken_file_that_denies_in_escaped_letters_closes_everything_too() {
+    let loaded = loaded(&[("10.toml", "[[\"d\\u0065ny\"]]\nfrom = ['web1']\nto = ['web2'\n")]);
+    let (web1, web2) = (domain("web1", Some("web")), domain("web2", Some("web")));
+
+    assert!(!loaded.policy.decide(&web1, Action::Off, &web2).allowed);
+}
+
+#[test]
 fn an_unknown_action_group_or_empty_list_names_the_line() {
     for (text, expected) in [
         (
@@ -123,6 +131,11 @@ fn an_unknown_action_group_or_empty_list_names_the_line() {
         ("\n[[allow]]\nfrom = ['@web']\nto = ['b']\n", "line 2: no group \"web\""),
         ("[[allow]]\nfrom = []\nto = ['b']\n", "at least one"),
         ("[[allow]]\nfrom = ['cluster:']\nto = ['b']\n", "needs a label"),
+        ("[[deny]]\nfrom = ['a']\nto = ['b']\nactions = []\n", "at least one action"),
+        (
+            "[groups]\nall = ['@web']\nweb = ['a']\n[[deny]]\nfrom = ['@all']\nto = ['b']\n",
+            "line 4: group \"all\" has \"@web\" in it",
+        ),
     ] {
         let problems = loaded(&[("x.toml", text)]).problems;
 
