@@ -1,6 +1,7 @@
-use fence_vmchannel_protocol::{Ruling, Verdict};
+use fence_vmchannel_protocol::{Evidence, Ruling, Verdict};
 
 use super::*;
+use crate::journal::{Acting, Ended};
 
 const NOW: Duration = Duration::from_secs(1);
 
@@ -208,4 +209,103 @@ fn what_is_remembered_of_a_domain_goes_with_it() {
     arbiter.retain(|_| false);
 
     assert!(arbiter.guests.is_empty() && arbiter.condemned.is_empty());
+}
+
+#[test]
+fn a_request_is_known_once_it_was_accepted_and_only_as_its_own_guests() {
+    let mut arbiter = Arbiter::default();
+    let asked = application(1, 1, Power::Off, 2);
+    assert!(!arbiter.knows(&asked));
+
+    arbiter.accept(&asked, NOW);
+
+    assert!(arbiter.knows(&asked));
+    assert!(!arbiter.knows(&application(1, 2, Power::Off, 2)), "another id");
+    assert!(!arbiter.knows(&application(3, 1, Power::Off, 2)), "another guest");
+}
+
+/// An order of before a restart, asked for by the guests 1 and 3 under the ids 1 and 3.
+fn known(order: OrderNumber, power: &str, ended: Option<Ended>) -> Known {
+    let asked = |n: u8| application(n, n, Power::Off, 2).asked();
+    let permit = serde_json::json!({
+        "asker": { "uuid": uuid(1), "name": "web1", "instance": { "pid": 1, "started": 1 } },
+        "target": uuid(2), "name": "web2", "power": power, "rule": "both are members",
+    });
+    let acting = Acting {
+        order,
+        permit: serde_json::from_value(permit).unwrap(),
+        askers: vec![asked(1), asked(3)],
+        accepted: NOW,
+        instance: Some(instance(2)),
+        persistent: true,
+        recipe: None,
+    };
+    Known { acting, off: None, answered: Vec::new(), ended }
+}
+
+fn end(stopped: Option<InstanceId>) -> Ended {
+    Ended { verdict: Verdict::new(Ruling::Done), stopped, at: 2 * NOW }
+}
+
+fn restored(known: &Known) -> Arbiter {
+    let mut arbiter = Arbiter::default();
+    arbiter.restore(known.acting.order, known);
+    arbiter
+}
+
+#[test]
+fn an_open_order_of_before_a_restart_is_open_and_condemns_its_target() {
+    let mut arbiter = restored(&known(7, "off", None));
+
+    assert_eq!(arbiter.askers(uuid(2)), known(7, "off", None).acting.askers);
+    assert_eq!(arbiter.accept(&application(1, 1, Power::Off, 2), NOW), Decision::Join(7), "a repeat");
+    assert_eq!(arbiter.accept(&application(4, 4, Power::Off, 2), NOW), Decision::Join(7), "an equal one");
+    let of_target = arbiter.accept(&application(2, 2, Power::Off, 1), NOW);
+    assert!(matches!(of_target, Decision::Refuse(Reason::Condemned, _)));
+    assert_eq!(arbiter.accept(&application(1, 9, Power::Off, 5), NOW), Decision::Begin(8));
+}
+
+#[test]
+fn a_number_of_before_a_restart_is_never_given_again_in_whatever_order_they_are_restored() {
+    let mut arbiter = Arbiter::default();
+    arbiter.restore(7, &known(7, "off", Some(end(None))));
+    arbiter.restore(3, &known(3, "off", Some(end(None))));
+
+    assert_eq!(arbiter.accept(&application(1, 9, Power::Off, 2), NOW), Decision::Begin(8));
+}
+
+#[test]
+fn an_end_of_before_a_restart_is_told_again_and_its_target_stays_condemned() {
+    let mut arbiter = restored(&known(7, "off", Some(end(Some(instance(2))))));
+
+    let again = arbiter.accept(&application(1, 1, Power::Off, 2), NOW);
+    let of_target = arbiter.accept(&application(2, 2, Power::Off, 1), NOW);
+
+    assert_eq!(again, Decision::Repeat(Box::new(Verdict::new(Ruling::Done))));
+    assert!(matches!(of_target, Decision::Refuse(Reason::Condemned, _)));
+    assert!(arbiter.askers(uuid(2)).is_empty());
+}
+
+#[test]
+fn who_was_told_something_else_before_a_restart_hears_that_again_and_the_other_the_end() {
+    let late = Verdict::failed(Reason::Timeout, "not in time");
+    let told = vec![(application(3, 3, Power::Off, 2).asked(), late.clone())];
+    let mut ended = restored(&Known { answered: told.clone(), ..known(7, "off", Some(end(None))) });
+    let mut open = restored(&Known { answered: told, ..known(7, "off", None) });
+    let repeat = |n| application(n, n, Power::Off, 2);
+
+    assert_eq!(ended.accept(&repeat(1), NOW), Decision::Repeat(Box::new(Verdict::new(Ruling::Done))));
+    assert_eq!(ended.accept(&repeat(3), NOW), Decision::Repeat(Box::new(late.clone())));
+    assert_eq!(open.accept(&repeat(1), NOW), Decision::Join(7));
+    assert_eq!(open.accept(&repeat(3), NOW), Decision::Repeat(Box::new(late)));
+}
+
+#[test]
+fn a_reboot_of_before_a_restart_is_joined_only_while_its_target_is_not_proven_off() {
+    let running = known(7, "reboot", None);
+    let started = Known { off: Some(Evidence::ProcessGone), ..running.clone() };
+    let another = application(4, 4, Power::Reboot, 2);
+
+    assert_eq!(restored(&running).accept(&another, NOW), Decision::Join(7));
+    assert!(matches!(restored(&started).accept(&another, NOW), Decision::Refuse(Reason::Busy, _)));
 }
