@@ -86,6 +86,11 @@ fn a_null_key_is_an_absent_one() {
 }
 
 #[test]
+fn an_id_is_printed_as_it_is_on_the_wire_also_where_programs_are_debugged() {
+    assert_eq!(format!("{} {:?}", id(), id()), format!("{ID} {ID}"));
+}
+
+#[test]
 fn a_target_is_a_uuid_only_when_written_with_hyphens() {
     let uuid = "3F0C2A52-0d5e-4c9b-9a6e-1f2d3c4b5a69";
 
