@@ -112,11 +112,16 @@ fn is_valid(table: &Table) -> bool {
             && !words.is_empty()
             && words.iter().all(group_is_there)
             && words.iter().flat_map(|word| members(table, word)).all(|word| is_selector(&word))
+            && words
+                .iter()
+                .filter(|word| word.starts_with('@'))
+                .all(|word| members(table, word).iter().all(|member| !member.starts_with('@')))
     };
     let mut valid = known(table, &["groups", "allow", "deny"]) && groups && are_rules;
     for rule in all {
-        let actions = rule.get("actions").is_none_or(are_strings)
-            && strings(rule.get("actions")).iter().all(|action| ACTIONS.contains(&action.as_str()));
+        let actions =
+            rule.get("actions").is_none_or(|words| are_strings(words) && !strings(Some(words)).is_empty())
+                && strings(rule.get("actions")).iter().all(|action| ACTIONS.contains(&action.as_str()));
         valid &= known(rule, &["from", "to", "actions"]) && side(rule, "from") && side(rule, "to") && actions;
     }
     valid

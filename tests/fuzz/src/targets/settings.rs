@@ -40,7 +40,9 @@ pub(crate) fn check(input: &[u8]) {
     };
     let path = |path: &Path| path.to_str().map(ToOwned::to_owned);
     assert_eq!(Some(config.libvirt_uri.clone()), words("libvirt-uri", "qemu:///system"));
-    assert_eq!(config.libvirt_run_dir.is_some(), table.contains_key("libvirt-run-dir"));
+    let run_dir = table.get("libvirt-run-dir").and_then(Value::as_str);
+    assert_eq!(config.libvirt_run_dir.as_deref(), run_dir.map(Path::new));
+    assert!(config.libvirt_run_dir.as_ref().is_none_or(|dir| dir.is_absolute()));
     assert_eq!(path(&config.runtime_dir), words("runtime-dir", "/run/fence-vmchannel"));
     assert_eq!(path(&config.policy_dir), words("policy-dir", "/etc/fence-vmchannel/policy.d"));
     assert_eq!(Some(config.kill_after), seconds("kill-after-seconds", 5));
