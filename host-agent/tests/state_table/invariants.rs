@@ -142,7 +142,8 @@ fn a_known_process_is_fenced_without_libvirt() {
     let can_be = |process| matches!(process, Process::Alive | Process::Stubborn | Process::Another);
     let settled = |scene: Scene| !matches!(scene.seen, Standing::Leaving | Standing::Moved);
     let unfenced = wrong(|scene, op, answer| {
-        let expected = scene.word == Word::Unreachable && can_be(scene.process) && settled(scene);
+        let away = matches!(scene.word, Word::Unreachable | Word::Hangs);
+        let expected = away && can_be(scene.process) && settled(scene);
         expected && op == Op::Off && answer.evidence != Some(Evidence::ProcessGone)
     });
 

@@ -15,6 +15,10 @@ pub(crate) enum Word {
     NoDomain,
     /// There is no connection.
     Unreachable,
+    /// The connection stands, and no call is answered.
+    Hangs,
+    /// The connection stands, and every call fails.
+    Fails,
 }
 
 /// How the target's process is.
@@ -89,7 +93,7 @@ pub(crate) const LEFT_OUT: [(&str, &str); 6] = [
     ),
     ("migrating, without a process that ever ran", "what migrates has a process on both hosts"),
     (
-        "libvirt cannot be reached, and what an abort of the migration would bring",
+        "libvirt tells nothing, and what an abort of the migration would bring",
         "nobody asks for it: the kinds are the same line",
     ),
     (
@@ -109,7 +113,7 @@ pub(crate) const STANDINGS: [Standing; 6] = [
 ];
 
 fn words() -> impl Iterator<Item = Word> {
-    STANDINGS.map(Word::Says).into_iter().chain([Word::NoDomain, Word::Unreachable])
+    STANDINGS.map(Word::Says).into_iter().chain([Word::NoDomain, Word::Unreachable, Word::Hangs, Word::Fails])
 }
 
 /// All processes, in the order of the table.
@@ -176,9 +180,15 @@ fn last_seen(kind: Kind, process: Process, word: Word) -> Standing {
         matches!(process, Process::None | Process::Arguments | Process::UnsureFile | Process::UnsureScan);
     match word {
         Word::Says(standing) => standing,
-        Word::NoDomain | Word::Unreachable if kind.is_migrating() => Standing::Leaving,
-        Word::NoDomain | Word::Unreachable if never && kind == Kind::Persistent => Standing::ShutOff,
-        Word::NoDomain | Word::Unreachable => Standing::Active,
+        Word::NoDomain | Word::Unreachable | Word::Hangs | Word::Fails if kind.is_migrating() => {
+            Standing::Leaving
+        }
+        Word::NoDomain | Word::Unreachable | Word::Hangs | Word::Fails
+            if never && kind == Kind::Persistent =>
+        {
+            Standing::ShutOff
+        }
+        Word::NoDomain | Word::Unreachable | Word::Hangs | Word::Fails => Standing::Active,
     }
 }
 
@@ -191,9 +201,16 @@ fn can_be(scene: Scene) -> bool {
         }
         Kind::Leaving | Kind::LeavingTooLate | Kind::LeavingUnabortable | Kind::Arriving => {
             let told = matches!(word, Word::Says(Standing::Active | Standing::Leaving));
-            let untold = word == Word::Unreachable && kind == Kind::Leaving;
+            let untold = word.is_silence() && kind == Kind::Leaving;
             (told || untold) && process != Process::None
         }
+    }
+}
+
+impl Word {
+    /// Whether libvirt tells nothing.
+    pub(crate) fn is_silence(self) -> bool {
+        matches!(self, Self::Unreachable | Self::Hangs | Self::Fails)
     }
 }
 

@@ -25,6 +25,8 @@ pub(crate) const ASKER: Uuid = Uuid::from_u128(1);
 pub(crate) const TARGET: Uuid = Uuid::from_u128(2);
 /// After this libvirt gives up on a process that does not die.
 const DESTROY_GIVES_UP: Duration = Duration::from_secs(15);
+/// A call that is not answered ends after this.
+const CALL_HANGS: Duration = Duration::from_secs(1);
 
 type Actions = Arc<Mutex<Vec<String>>>;
 
@@ -207,7 +209,7 @@ impl Script {
         let ghost = Arc::new(ghost);
         truth.all.push(ghost.clone());
         (truth.current, truth.was_alive, truth.job) = (Some(ghost), true, Job::None);
-        if truth.word != Word::Unreachable {
+        if !truth.word.is_silence() {
             truth.word = Word::Says(Standing::Active);
         }
         number
@@ -222,11 +224,17 @@ impl Script {
         self.actions.lock().unwrap().push(what.to_owned());
     }
 
-    fn ask(&self) -> Result<Standing, CallError> {
-        match self.truth().word {
+    async fn ask(&self) -> Result<Standing, CallError> {
+        let word = self.truth().word;
+        match word {
             Word::Says(standing) => Ok(standing),
             Word::NoDomain => Err(CallError::NoDomain),
             Word::Unreachable => Err(CallError::Unreachable("its socket is gone".into())),
+            Word::Fails => Err(CallError::Failed("internal error".into())),
+            Word::Hangs => {
+                sleep(CALL_HANGS).await;
+                Err(CallError::Deadline(CALL_HANGS))
+            }
         }
     }
 }
@@ -283,11 +291,11 @@ impl Hypervisor for Script {
     }
 
     async fn standing(&self, uuid: Uuid) -> Result<Standing, CallError> {
-        if uuid == ASKER { Ok(Standing::Active) } else { self.ask() }
+        if uuid == ASKER { Ok(Standing::Active) } else { self.ask().await }
     }
 
     async fn job(&self, _permit: &Permit) -> Result<Job, CallError> {
-        let standing = self.ask()?;
+        let standing = self.ask().await?;
         Ok(match standing {
             Standing::Active | Standing::Crashed | Standing::Leaving => self.truth().job,
             Standing::ShutOff | Standing::Moved | Standing::Unclear => Job::Ended,
@@ -296,7 +304,7 @@ impl Hypervisor for Script {
 
     async fn abort_job(&self, _permit: &Permit) -> Result<(), CallError> {
         self.record("abort");
-        self.ask()?;
+        self.ask().await?;
         let mut truth = self.truth();
         match self.scene.kind {
             Kind::LeavingUnabortable => return Err(CallError::Failed("it is in post-copy".into())),
@@ -316,14 +324,14 @@ impl Hypervisor for Script {
     }
 
     async fn recipe(&self, _permit: &Permit) -> Result<Recipe, CallError> {
-        self.ask()?;
+        self.ask().await?;
         let transient = self.scene.kind == Kind::Transient;
         Ok(if transient { Recipe::Transient("<domain/>".into()) } else { Recipe::Defined })
     }
 
     async fn stop(&self, _permit: &Permit) -> Result<(), CallError> {
         self.record("stop");
-        let standing = self.ask()?;
+        let standing = self.ask().await?;
         if matches!(standing, Standing::ShutOff | Standing::Moved | Standing::Unclear) {
             return Ok(()); // what does not run for libvirt needs no stop
         }
@@ -347,7 +355,7 @@ impl Hypervisor for Script {
         };
         self.record(&if living { format!("{word} BESIDE A LIVING PROCESS") } else { word.to_owned() });
         let creates = *recipe != Recipe::Defined && self.truth().word == Word::NoDomain;
-        if !creates && self.ask()? == Standing::Active {
+        if !creates && self.ask().await? == Standing::Active {
             return Ok(()); // already running, for libvirt
         }
         let mut truth = self.truth();

@@ -151,6 +151,8 @@ fn word(word: Word) -> &'static str {
         Word::Says(said) => standing(said),
         Word::NoDomain => "no-domain",
         Word::Unreachable => "UNREACHABLE",
+        Word::Hangs => "HANGS",
+        Word::Fails => "FAILS",
     }
 }
 
