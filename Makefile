@@ -53,7 +53,7 @@ mutants: toolchain deps ## change the deciding code in every way, one at a time,
 demo: toolchain deps ## two real guests, one fences the other (as root; KEEP=1 leaves them running)
 	@tests/demo
 
-bench: toolchain deps ## measure against direct libvirt calls (as root)
+bench: toolchain deps ## measure beside fence_virtd and direct libvirt calls (as root; FENCE_BENCH=quick, or some sections)
 	@tests/bench
 
 endurance: toolchain deps ## the long versions of the tests: hundreds of rounds (as root; ROUNDS=N, ONLY=PART)
