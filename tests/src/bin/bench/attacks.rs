@@ -19,7 +19,7 @@ use crate::error::{Result, unexpected};
 use crate::goals::Judged;
 use crate::incumbent::{self, Incumbent};
 use crate::legacy::{self, Operation};
-use crate::memory::{load, processor_time};
+use crate::memory::{self, processor_time};
 use crate::misbehaviour::{Kind, misbehave};
 use crate::report::{Attack, Report};
 use crate::samples::{Samples, milliseconds};
@@ -28,6 +28,8 @@ use crate::stage::{connect, wait_until};
 
 const AGENT: &str = "agent";
 const INCUMBENT: &str = "fence_virtd";
+/// How long each attack takes.
+const SPAN: Duration = Duration::from_secs(8);
 /// How long an answer is waited for.
 const PATIENCE: Duration = Duration::from_secs(5);
 const IDLE: Duration = Duration::from_secs(2);
@@ -38,7 +40,6 @@ const MOST: Duration = Duration::from_millis(5);
 pub(crate) fn measure(size: Size, report: &mut Report) -> Result<()> {
     let lab = Lab::start()?;
     let libvirt = connect(&lab)?;
-    let span = Duration::from_secs(if size.is_quick { 1 } else { 8 });
     let others = ["honest", "hostile"];
     for name in others {
         let domain = Domain::define_xml(&libvirt, &incumbent::asker_xml(name))?;
@@ -49,8 +50,8 @@ pub(crate) fn measure(size: Size, report: &mut Report) -> Result<()> {
     for kind in kinds {
         let word = kind.map_or("none", Kind::name);
         let attackers: Vec<Kind> = kind.into_iter().collect();
-        let ours = on_the_agent(&lab, &libvirt, word, &attackers, span)?;
-        let theirs = on_the_incumbent(&lab, others, kind, span)?;
+        let ours = on_the_agent(&lab, &libvirt, word, &attackers, size)?;
+        let theirs = on_the_incumbent(&lab, others, kind, size)?;
         if let Some(kind) = kind {
             report.judge(judged(kind, &ours, &theirs));
         }
@@ -58,7 +59,7 @@ pub(crate) fn measure(size: Size, report: &mut Report) -> Result<()> {
         report.attack(theirs);
     }
     let many: Vec<Kind> = Kind::ALL.into_iter().cycle().take(size.of(499, 5)).collect();
-    let ours = on_the_agent(&lab, &libvirt, "499 of 500", &many, span)?;
+    let ours = on_the_agent(&lab, &libvirt, "499 of 500", &many, size)?;
     let what = format!("status beside {} hostile guests of {}", many.len(), many.len() + 1);
     report.judge(within(what, &ours, "not tried".to_owned()));
     report.attack(ours);
@@ -70,7 +71,7 @@ fn on_the_agent(
     libvirt: &Connect,
     word: &'static str,
     attackers: &[Kind],
-    span: Duration,
+    size: Size,
 ) -> Result<Attack> {
     let name = |role: &str, number: usize| format!("{role}-{}-{number}", word.replace(' ', "-"));
     let victim = Disguise::new(name("honest", 0))?;
@@ -91,7 +92,7 @@ fn on_the_agent(
     let target = hostile.first().ok_or_else(|| unexpected("nobody to ask about"))?.name.clone();
     let target = target.parse().map_err(unexpected)?;
     let (load, answers) = during(agent.pid(), || {
-        let until = Instant::now() + span;
+        let until = Instant::now() + size.span(SPAN);
         let mut answers = Samples::default();
         while Instant::now() < until {
             let answer = asker.ask(Ask::Status(fence_vmchannel_protocol::Target::clone(&target)))?;
@@ -101,14 +102,14 @@ fn on_the_agent(
     })?;
     drop(strangers);
     sleep(TURN);
-    let idle = idle(agent.pid())?;
+    let idle = memory::load(agent.pid(), size.span(IDLE))?;
     let begun = Instant::now();
     agent.stop()?;
     let ends = begun.elapsed() <= ENDS;
     Ok(Attack { kind: word, daemon: AGENT, answers, unanswered: 0, load, idle, ends })
 }
 
-fn on_the_incumbent(lab: &Lab, names: [&str; 2], kind: Option<Kind>, span: Duration) -> Result<Attack> {
+fn on_the_incumbent(lab: &Lab, names: [&str; 2], kind: Option<Kind>, size: Size) -> Result<Attack> {
     let sockets = names.iter().map(|name| incumbent::listen(lab, name)).collect::<Result<Vec<_>>>()?;
     let mut daemon = Incumbent::start(lab, "qemu:///system", &sockets)?;
     let (Some(attacker), Some(mut victim)) = (daemon.lines.pop(), daemon.lines.pop()) else {
@@ -124,10 +125,10 @@ fn on_the_incumbent(lab: &Lab, names: [&str; 2], kind: Option<Kind>, span: Durat
             None => drop(attacker),
         });
         let measured = during(daemon.pid(), || {
-            let until = Instant::now() + span;
+            let until = Instant::now() + size.span(SPAN);
             let mut answers = Samples::default();
             while Instant::now() < until {
-                match victim.ask(Operation::Status, target, PATIENCE)? {
+                match victim.ask(Operation::Status, target, size.span(PATIENCE))? {
                     Some(said) => answers.push(said.took),
                     None => return Ok((answers, 1)),
                 }
@@ -138,7 +139,7 @@ fn on_the_incumbent(lab: &Lab, names: [&str; 2], kind: Option<Kind>, span: Durat
         is_over.store(true, Ordering::Relaxed);
         measured
     })?;
-    let idle = idle(daemon.pid())?;
+    let idle = memory::load(daemon.pid(), size.span(IDLE))?;
     let ends = daemon.ends(ENDS)?;
     drop(held_open);
     let word = kind.map_or("none", Kind::name);
@@ -151,10 +152,6 @@ fn during<T>(pid: u32, work: impl FnOnce() -> Result<T>) -> Result<(f64, T)> {
     let brought = work()?;
     let load = (processor_time(pid)? - before).as_secs_f64() / begun.elapsed().as_secs_f64();
     Ok((load, brought))
-}
-
-fn idle(pid: u32) -> Result<f64> {
-    load(pid, IDLE)
 }
 
 fn judged(kind: Kind, ours: &Attack, theirs: &Attack) -> Judged {

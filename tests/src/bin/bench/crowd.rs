@@ -40,7 +40,7 @@ impl Rounds {
 pub(crate) fn measure(size: Size, report: &mut Report) -> Result<()> {
     let lab = Lab::start()?;
     let many = size.of(20, 2);
-    let mut stage = Stage::set(&lab, Cast { askers: many, guests: many })?;
+    let mut stage = Stage::set(&lab, Cast { askers: many, guests: many }, size)?;
     let connections: Vec<Connect> = (0..many).map(|_| connect(&lab)).collect::<Result<_>>()?;
     report.chapter(
         "Many at once",

@@ -29,7 +29,7 @@ const IDLE: Duration = Duration::from_secs(3);
 pub(crate) fn with_few(size: Size, report: &mut Report) -> Result<()> {
     let lab = Lab::start()?;
     let cast = Cast { askers: 1, guests: 1 };
-    let mut stage = Stage::set(&lab, cast)?;
+    let mut stage = Stage::set(&lab, cast, size)?;
     report.chapter("Questions, with one domain", "One domain runs, beside one for each daemon's asker.");
     stage.start(1)?;
     let rounds = size.of(100, 5);
@@ -48,7 +48,7 @@ pub(crate) fn with_few(size: Size, report: &mut Report) -> Result<()> {
 pub(crate) fn with_many(size: Size, report: &mut Report) -> Result<()> {
     let lab = Lab::start()?;
     let cast = Cast { askers: size.of(20, 2), guests: size.of(60, 4) };
-    let mut stage = Stage::set(&lab, cast)?;
+    let mut stage = Stage::set(&lab, cast, size)?;
     report.chapter("Questions, with a hundred domains", "");
     let (rounds, some) = (size.of(400, 5), cast.guests / 3);
     stage.start(some)?;
@@ -60,7 +60,7 @@ pub(crate) fn with_many(size: Size, report: &mut Report) -> Result<()> {
     stage.start(cast.guests)?;
     let what = format!("list, {} domains", cast.domains());
     one_list(&mut stage, report, rounds, cast, &what, Some(LIST))?;
-    held(&stage, cast, report)
+    held(&stage, cast, size, report)
 }
 
 fn one_status(
@@ -149,8 +149,8 @@ fn counted(what: &str, listed: usize, expected: usize) -> Result<()> {
 }
 
 /// What both daemons hold now that all domains run.
-fn held(stage: &Stage<'_>, cast: Cast, report: &mut Report) -> Result<()> {
-    let idle = [stage.agent.pid(), stage.incumbent.pid()].map(|pid| load(pid, IDLE).ok());
+fn held(stage: &Stage<'_>, cast: Cast, size: Size, report: &mut Report) -> Result<()> {
+    let idle = [stage.agent.pid(), stage.incumbent.pid()].map(|pid| load(pid, size.span(IDLE)).ok());
     let [our_idle, their_idle] = idle;
     let (ours, theirs) = (Held::by(stage.agent.pid())?, Held::by(stage.incumbent.pid())?);
     let bare = Held::by_a_connection(&uri(stage.lab, "qemu", "/system"))?;

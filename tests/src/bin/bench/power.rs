@@ -26,7 +26,7 @@ The agent's word comes after that end, fence_virtd's and libvirt's own up to 200
 /// Off, on and reboot.
 pub(crate) fn measure(size: Size, report: &mut Report) -> Result<()> {
     let lab = Lab::start()?;
-    let mut stage = Stage::set(&lab, Cast { askers: size.of(4, 2), guests: size.of(20, 1) })?;
+    let mut stage = Stage::set(&lab, Cast { askers: size.of(4, 2), guests: size.of(20, 1) }, size)?;
     let rounds = size.of(20, 1);
     report.chapter("Power", TEXT);
     off(&mut stage, report, rounds)?;

@@ -136,7 +136,7 @@ fn with(channels: Channels, size: Size, report: &mut Report) -> Result<()> {
     }
     report.add(Row::new(format!("status, {count} channels"), looks));
     report.add(with_goal(Row::new(format!("list, {count} channels"), lists), count, LIST));
-    hold(&agent, &lab, channels, report)?;
+    hold(&agent, &lab, channels, size, report)?;
     drop(agent);
     drop(asker);
     drop(crowd);
@@ -147,9 +147,9 @@ fn with_goal(row: Row, count: usize, goal: Goal) -> Row {
     if count == MOST { row.goal(goal) } else { row }
 }
 
-fn hold(agent: &Agent<'_>, lab: &Lab, channels: Channels, report: &mut Report) -> Result<()> {
+fn hold(agent: &Agent<'_>, lab: &Lab, channels: Channels, size: Size, report: &mut Report) -> Result<()> {
     let Channels { all: count, connected } = channels;
-    let idle = load(agent.pid(), IDLE).ok();
+    let idle = load(agent.pid(), size.span(IDLE)).ok();
     let held = Held::by(agent.pid())?;
     let bare = Held::by_a_connection(&uri(lab, "qemu", "/system"))?;
     report.holds(Holding { channels: count, connected, who: "agent", held: Ok(held), idle });
@@ -220,7 +220,7 @@ fn one_of_the_incumbents(count: usize, size: Size, report: &mut Report) -> Resul
     }
     let there = Samples::from_iter([daemon.connected]);
     report.add(Row::of_the_incumbent(format!("start, until {count} channels are there"), there));
-    let idle = load(daemon.pid(), IDLE).ok();
+    let idle = load(daemon.pid(), size.span(IDLE)).ok();
     report.holds(Holding {
         channels: count,
         connected: count,

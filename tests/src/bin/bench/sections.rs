@@ -5,7 +5,7 @@
 //! Out: the report. Only a full run writes it among the documents.
 
 use std::io::Write;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::error::{Result, unexpected};
 use crate::report::Report;
@@ -21,6 +21,11 @@ pub(crate) struct Size {
 }
 
 impl Size {
+    /// So long in a full run, a tenth of it in a quick one.
+    pub(crate) fn span(self, full: Duration) -> Duration {
+        if self.is_quick { full / 10 } else { full }
+    }
+
     /// So many in a full run, so many in a quick one.
     pub(crate) const fn of(self, full: usize, quick: usize) -> usize {
         if self.is_quick { quick } else { full }

@@ -14,9 +14,10 @@ use virt::sys;
 use crate::askers::{Answer, Asker, CLUSTER, Disguise};
 use crate::error::{Result, unexpected};
 use crate::incumbent::{self, Incumbent};
+use crate::sections::Size;
 
 /// After a start, before the next measurement: libvirt's events and the agent's looks are over.
-pub(crate) const SETTLED: Duration = Duration::from_millis(250);
+const SETTLED: Duration = Duration::from_millis(250);
 const LOOK_AGAIN: Duration = Duration::from_millis(5);
 const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -45,12 +46,13 @@ pub(crate) struct Stage<'lab> {
     pub(crate) guests: Vec<Guest<'lab>>,
     /// A connection of our own, as any program has one.
     pub(crate) libvirt: Connect,
+    settled: Duration,
     turn: usize,
 }
 
 impl<'lab> Stage<'lab> {
     /// Defines all domains, starts the incumbent's askers and both daemons; everybody is connected.
-    pub(crate) fn set(lab: &'lab Lab, cast: Cast) -> Result<Self> {
+    pub(crate) fn set(lab: &'lab Lab, cast: Cast, size: Size) -> Result<Self> {
         let libvirt = connect(lab)?;
         let disguises =
             (0..cast.askers).map(|n| Disguise::new(format!("asker{n:02}"))).collect::<Result<Vec<_>>>()?;
@@ -73,7 +75,7 @@ impl<'lab> Stage<'lab> {
         for (asker, disguise) in askers.iter_mut().zip(&disguises) {
             asker.connect(lab, disguise)?;
         }
-        Ok(Self { lab, agent, askers, incumbent, guests, libvirt, turn: 0 })
+        Ok(Self { lab, agent, askers, incumbent, guests, libvirt, settled: size.span(SETTLED), turn: 0 })
     }
 
     /// Sees to it that so many guests run.
@@ -81,7 +83,7 @@ impl<'lab> Stage<'lab> {
         for guest in self.guests.iter().take(count) {
             self.start_one(guest)?;
         }
-        sleep(SETTLED);
+        sleep(self.settled);
         Ok(())
     }
 
@@ -90,7 +92,7 @@ impl<'lab> Stage<'lab> {
         for guest in self.guests.iter().take(count) {
             self.stop_one(guest)?;
         }
-        sleep(SETTLED);
+        sleep(self.settled);
         Ok(())
     }
 
@@ -114,7 +116,7 @@ impl<'lab> Stage<'lab> {
     /// Sees to it that the guest runs, paused, and everybody knows.
     pub(crate) fn run(&self, guest: &Guest<'_>) -> Result<()> {
         if self.start_one(guest)? {
-            sleep(SETTLED);
+            sleep(self.settled);
         }
         Ok(())
     }
@@ -122,7 +124,7 @@ impl<'lab> Stage<'lab> {
     /// Sees to it that the guest is off, and libvirt is done with it.
     pub(crate) fn rest(&self, guest: &Guest<'_>) -> Result<()> {
         self.stop_one(guest)?;
-        sleep(SETTLED);
+        sleep(self.settled);
         Ok(())
     }
 
