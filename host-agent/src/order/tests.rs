@@ -139,6 +139,26 @@ fn no_sequence_of_events_without_a_proof_ends_as_off() {
 }
 
 #[test]
+fn what_proves_that_a_target_is_off_is_known_from_its_start_on() {
+    let gone = || [Event::Found(Found::Running), ProcessGone(process_gone(), false)].into_iter();
+
+    assert_eq!(after(Power::Off, [Event::Found(Found::Running)]).0.proof(), None);
+    assert_eq!(after(Power::Off, gone()).0.proof(), Some(process_gone()));
+    assert_eq!(after(Power::Reboot, gone()).0.proof(), Some(process_gone()), "before it starts");
+    assert_eq!(after(Power::Reboot, gone().chain([Started])).0.proof(), Some(process_gone()));
+    let on = [Event::Found(Found::NotRunning(Standing::ShutOff, Some(never_ran()))), Started];
+    assert_eq!(after(Power::On, on).0.proof(), None, "it runs");
+}
+
+#[test]
+fn only_what_stops_or_starts_a_target_is_written_down_before() {
+    let acting = [Step::Stop, Step::Kill, Step::Start];
+    let looking = [Step::Look, Step::AbortJob, Step::Confirm];
+
+    assert!(acting.iter().all(|step| step.acts()) && !looking.iter().any(|step| step.acts()));
+}
+
+#[test]
 fn a_done_order_stays_as_it_is_whatever_comes() {
     let done = after(Power::Off, [Event::Found(Found::NotRunning(Standing::ShutOff, Some(never_ran())))]).0;
 
