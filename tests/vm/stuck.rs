@@ -9,7 +9,7 @@ use nix::unistd::mkfifo;
 
 use fence_vmchannel_protocol::{Ask, Evidence, Phase, Power, PowerState, Reason, Ruling};
 use fence_vmchannel_tests::asker::{Answer, request, target};
-use fence_vmchannel_tests::{Agent, Asker, Guest, Lab, Result, SilentDisk};
+use fence_vmchannel_tests::{Agent, Asker, Channel, Guest, Lab, Result, SilentDisk};
 
 const PATIENCE: Duration = Duration::from_secs(20);
 const SOON: Duration = Duration::from_secs(10);
@@ -186,4 +186,25 @@ fn wait_for_job(lab: &Lab, name: &str, operation: &str) -> Result<()> {
 fn is_fresh(guest: &Guest<'_>) -> Result<bool> {
     let arguments = fs::read(format!("/proc/{}/cmdline", guest.pid()?)).unwrap_or_default();
     Ok(!arguments.is_empty() && !arguments.split(|byte| *byte == 0).any(|word| word == b"-incoming"))
+}
+
+#[test]
+fn a_guests_client_hears_of_a_target_in_state_d_before_its_own_time_is_over() -> Result<()> {
+    let lab = Lab::start()?;
+    let _agent = Agent::start(&lab)?;
+    let asker = Guest::named("client1").in_cluster("web").with(Channel::VirtioConnect).boot(&lab)?;
+    let frozen = Guest::named("client2").in_cluster("web").cheap().start(&lab)?;
+    let process = frozen.process()?;
+    process.freeze()?;
+
+    let off = asker.run("time fence_vmchannel -v -o off -n client2 --timeout 6 2>&1")?;
+    process.thaw()?;
+
+    println!("{}", off.output);
+    assert_eq!(off.exit_code, 1, "{}", off.output);
+    let state = format!("QEMU pid {} in state D (disk sleep), waiting in ", process.pid);
+    assert!(off.output.contains(&state), "{}", off.output);
+    assert!(off.output.matches("progress: ").count() >= 4, "{}", off.output);
+    assert!(!off.output.contains("no answer"), "{}", off.output);
+    Ok(())
 }
