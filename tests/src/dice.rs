@@ -38,6 +38,12 @@ impl Dice {
         Self(seed)
     }
 
+    /// Dice for somebody else, whose throws these decide too.
+    #[must_use]
+    pub fn another(&mut self) -> Self {
+        Self(self.below(u64::MAX))
+    }
+
     /// A number below `bound`, which is not 0.
     pub fn below(&mut self, bound: u64) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);

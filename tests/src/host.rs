@@ -43,6 +43,8 @@ pub struct Holdings {
     pub threads: usize,
     /// Resident memory.
     pub memory_kib: usize,
+    /// The part of it that is backed by no file.
+    pub anonymous_kib: usize,
 }
 
 impl<'lab> Agent<'lab> {
@@ -161,6 +163,7 @@ impl<'lab> Agent<'lab> {
             descriptors: descriptors.count(),
             threads: number("Threads:"),
             memory_kib: number("VmRSS:"),
+            anonymous_kib: number("RssAnon:"),
         })
     }
 

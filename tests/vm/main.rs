@@ -15,5 +15,6 @@ mod migration;
 mod operator;
 mod races;
 mod session;
+mod soak;
 mod starting;
 mod stuck;

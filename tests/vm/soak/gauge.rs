@@ -1,0 +1,122 @@
+//! What the agent holds, looked at again and again.
+//!
+//! In:  the soak. Out: a table; what has grown in the agent's last life.
+
+use std::fs;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use super::Soak;
+
+/// Looks per soak: as many as make medians, and lines of the table.
+const LOOKS: u32 = 120;
+const LINES: usize = 30;
+/// The beginning of a life is no measure: so many hundredths.
+const WARM_UP: usize = 15;
+
+/// One look.
+struct Sample {
+    at: Instant,
+    values: [usize; COLUMNS.len()],
+}
+
+/// What is looked at, and by how much the median of the last third may be above that of the first.
+const COLUMNS: [(&str, usize); 7] = [
+    ("RSS KiB", 2048),
+    ("anon KiB", 2048),
+    ("descriptors", 12),
+    ("threads", 12),
+    ("notes", 8),
+    ("sockets", 8),
+    ("journal B", 0),
+];
+const RSS: usize = 0;
+const ANON: usize = 1;
+const JOURNAL: usize = 6;
+/// The journal keeps what was done in ten minutes, each order in about so many bytes, and as much again before it is
+/// written anew; but it is not written anew below the other bound.
+const ORDER: usize = 1500;
+const REWRITE_AT: usize = 256 * 1024;
+const KEPT: Duration = Duration::from_secs(600);
+
+/// All looks.
+pub(super) struct Gauge {
+    begun: Instant,
+    samples: Vec<Sample>,
+}
+
+impl Gauge {
+    /// Looks until the soak ends.
+    pub(super) fn watch(soak: &Soak<'_>) -> Self {
+        let mut gauge = Self { begun: soak.begun, samples: Vec::new() };
+        while soak.goes_on() {
+            soak.rest((soak.lasts / LOOKS).min(Duration::from_secs(5)));
+            gauge.samples.extend(look(soak));
+        }
+        gauge
+    }
+
+    pub(super) fn print(&self) {
+        let head: String = COLUMNS.iter().map(|(name, _)| format!("{name:>12}")).collect();
+        println!("{:>8}{head}", "after");
+        for sample in self.samples.iter().step_by(self.samples.len().div_ceil(LINES).max(1)) {
+            let values: String = sample.values.iter().map(|value| format!("{value:>12}")).collect();
+            println!("{:>7.0?} {values}", sample.at - self.begun);
+        }
+    }
+
+    /// What grew in the agent's last life, from its first third to its last.
+    pub(super) fn growth(&self, soak: &Soak<'_>) -> Vec<String> {
+        let Some(settled) = *soak.settled() else { return vec!["the agent never came to rest".into()] };
+        let life: Vec<_> = self.samples.iter().filter(|sample| sample.at > settled).collect();
+        let life = &life[life.len() * WARM_UP / 100..];
+        let third = life.len() / 3;
+        if third < 3 {
+            return vec![format!("only {} samples", life.len())];
+        }
+        let orders = soak.counts.orders.load(Ordering::Relaxed);
+        let took = soak.begun.elapsed().max(Duration::from_secs(1));
+        let kept = (orders as f64 * (KEPT.as_secs_f64() / took.as_secs_f64()).min(1.0)) as usize;
+        let mut grown = Vec::new();
+        println!("from the first third of the agent's last life to its last third:");
+        for (column, (name, tolerance)) in COLUMNS.into_iter().enumerate() {
+            let first = median(&life[..third], column);
+            let last = median(&life[life.len() - third..], column);
+            let most = match column {
+                RSS | ANON => first + tolerance + kept * ORDER / 1024, // verdicts are kept for ten minutes
+                JOURNAL => 2 * (REWRITE_AT + kept * ORDER),
+                _ => first + tolerance,
+            };
+            println!("{name:>12}: {first} to {last}, at most {most}");
+            if last > most {
+                grown.push(format!("{name} grew from {first} to {last}"));
+            }
+        }
+        grown
+    }
+}
+
+fn median(samples: &[&Sample], column: usize) -> usize {
+    let mut values: Vec<_> = samples.iter().map(|sample| sample.values[column]).collect();
+    values.sort_unstable();
+    values[values.len() / 2]
+}
+
+/// Nothing while the agent is just being restarted.
+fn look(soak: &Soak<'_>) -> Option<Sample> {
+    let held = soak.agent().holdings().ok()?;
+    let files = |place: &str| fs::read_dir(soak.lab.path(place)).map_or(0, Iterator::count);
+    let journal = fs::metadata(soak.lab.path("/run/fence-vmchannel/journal"));
+    Some(Sample {
+        at: Instant::now(),
+        values: [
+            held.memory_kib,
+            held.anonymous_kib,
+            held.descriptors,
+            held.threads,
+            files("/run/fence-vmchannel/spool"),
+            files("/run/fence-vmchannel/guests"),
+            journal.map_or(0, |file| usize::try_from(file.len()).unwrap_or(usize::MAX)),
+        ],
+    })
+}
