@@ -26,7 +26,7 @@ fn loaded(files: &[(&str, &str)]) -> Loaded {
 }
 
 fn policy(text: &str) -> Policy {
-    let loaded = loaded(&[("10.toml", text)]);
+    let loaded = Policy::read([(Ok(text.to_owned()), "10.toml".into())]);
     assert_eq!(loaded.problems, []);
     loaded.policy
 }
