@@ -14,7 +14,7 @@ prefix := /usr
 INSTALL := install -D
 
 .DEFAULT_GOAL := help
-.PHONY: help toolchain deps build guest-client check fuzz mutants demo bench endurance install fmt clean
+.PHONY: help toolchain deps build guest-client check fuzz mutants demo bench endurance soak install fmt clean
 
 help: ## print this
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 24
@@ -58,6 +58,9 @@ bench: toolchain deps ## measure beside fence_virtd and direct libvirt calls (as
 
 endurance: toolchain deps ## the long versions of the tests: hundreds of rounds (as root; ROUNDS=N, ONLY=PART)
 	@tests/endurance
+
+soak: toolchain deps ## everything at once for MINUTES (10), and nothing grows (as root)
+	@tests/soak $(or $(MINUTES),10)
 
 install: ## copy the built programs and their files; DESTDIR= puts them under a directory
 	$(INSTALL) -m 0755 $(target)/release/fence-vmchanneld $(DESTDIR)$(prefix)/sbin/fence-vmchanneld
