@@ -9,7 +9,7 @@ use std::fs;
 use std::os::fd::AsFd;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::{UnixListener, UnixStream};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Child, ExitStatus, Stdio};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
@@ -21,10 +21,10 @@ use nix::unistd::Pid;
 
 use crate::error::{Result, unexpected};
 use crate::legacy::{self, Operation, Said};
+use crate::packages::Packages;
 
 /// Where it looks for sockets, inside the lab.
 pub(crate) const SOCKETS: &str = "/run/fence-virt";
-const PROGRAM: &str = "/usr/sbin/fence_virtd";
 /// The longest wait for an answer: longer than its client's own.
 const PATIENCE: Duration = Duration::from_secs(60);
 const CONNECTS: Duration = Duration::from_secs(20);
@@ -141,16 +141,6 @@ impl Drop for Incumbent {
     }
 }
 
-/// The machine's fence_virtd, in words.
-pub(crate) fn version() -> String {
-    let said =
-        std::process::Command::new("dpkg-query").args(["-W", "-f", "${Version}", "fence-virtd"]).output();
-    said.ok().filter(|said| said.status.success()).map_or_else(
-        || "not installed (packaging/install-build-deps)".to_owned(),
-        |said| format!("fence_virtd {}", String::from_utf8_lossy(&said.stdout)),
-    )
-}
-
 /// A socket that fence_virtd will take for QEMU's.
 pub(crate) fn listen(lab: &Lab, name: &str) -> Result<UnixListener> {
     let path = socket(lab, name);
@@ -185,20 +175,19 @@ fn socket(lab: &Lab, name: &str) -> PathBuf {
 }
 
 fn launch(lab: &Lab, uri: &str, mode: &str) -> Result<Child> {
-    if !Path::new(PROGRAM).exists() {
-        return Err(unexpected(format!("{PROGRAM} is not here: run packaging/install-build-deps")));
-    }
+    let packages = Packages::get()?;
     make_directory(lab)?;
     let (key, file) = (lab.directory().join("fence-virt.key"), lab.directory().join("fence-virt.conf"));
     fs::write(&key, "a key that it wants and never uses")?;
-    let (key, modules) = (key.display(), "/usr/lib/x86_64-linux-gnu/fence-virt");
+    let (key, modules) = (key.display(), packages.modules());
+    let modules = modules.display();
     let settings = format!(
         "fence_virtd {{ listener = \"serial\"; backend = \"libvirt\"; module_path = \"{modules}\"; }}\n\
          listeners {{ serial {{ uri = \"{uri}\"; path = \"{SOCKETS}\"; mode = \"{mode}\"; key_file = \"{key}\"; }} }}\n\
          backends {{ libvirt {{ uri = \"{uri}\"; }} }}\n"
     );
     fs::write(&file, settings)?;
-    let mut command = lab.command(PROGRAM);
+    let mut command = lab.command(packages.daemon());
     command.arg("-F").arg("-f").arg(&file);
     Ok(command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn()?)
 }

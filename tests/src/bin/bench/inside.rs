@@ -4,7 +4,6 @@
 //! Out: how long `status` takes from the program's start to its end, by the guest's own clock.
 
 use std::fs;
-use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
@@ -17,6 +16,7 @@ use crate::askers::CLUSTER;
 use crate::error::{Result, unexpected};
 use crate::goals::Goal;
 use crate::incumbent::{self, Incumbent};
+use crate::packages::Packages;
 use crate::report::{Report, Row};
 use crate::samples::Samples;
 use crate::sections::Size;
@@ -157,10 +157,8 @@ fn move_the_port(lab: &Lab, guest: &Guest<'_>) -> Result<()> {
 fn add_the_other_client(lab: &Lab) -> Result<()> {
     let image = Image::get()?;
     let tree = lab.directory().join("fence-virt");
-    let needs = succeed(Command::new("ldd").arg(CLIENT))?;
-    let files = needs.split_whitespace().filter(|word| word.starts_with('/')).chain([CLIENT]);
-    for file in files {
-        let copy = tree.join(file.trim_start_matches('/'));
+    for (file, place) in Packages::get()?.client()? {
+        let copy = tree.join(place);
         fs::create_dir_all(copy.parent().unwrap_or(&tree))?;
         fs::copy(file, copy)?;
     }
@@ -176,6 +174,6 @@ fn add_the_other_client(lab: &Lab) -> Result<()> {
     initramfs.extend(fs::read(archive)?);
     let images = lab.path("/var/lib/libvirt/images");
     fs::write(images.join("initramfs"), initramfs)?;
-    fs::copy(&image.kernel, images.join(Path::new("vmlinuz")))?;
+    fs::copy(&image.kernel, images.join("vmlinuz"))?;
     Ok(())
 }

@@ -7,7 +7,7 @@ use std::process::Command;
 use fence_vmchannel_tests::programs::{ours, succeed};
 
 use crate::error::Result;
-use crate::incumbent;
+use crate::packages::Packages;
 
 /// The sources, for their revision and their documents.
 const WORKSPACE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
@@ -28,7 +28,7 @@ pub(crate) fn facts() -> Result<Vec<(&'static str, String)>> {
         ("KVM", kvm.to_owned()),
         ("libvirt", said("libvirtd", &["--version"])?),
         ("QEMU", said("qemu-system-x86_64", &["--version"])?.lines().take(1).collect()),
-        ("incumbent", incumbent::version()),
+        ("incumbent", Packages::get().map_or_else(|error| error.to_string(), |packages| packages.version())),
         ("agent", format!("{agent}, {}", revision.unwrap_or_else(|_| "revision unknown".into()))),
     ])
 }

@@ -17,6 +17,7 @@ mod machine;
 mod memory;
 mod misbehaviour;
 mod outage;
+mod packages;
 mod plots;
 mod power;
 mod report;

@@ -95,3 +95,45 @@ fn memory(report: &Report) -> Vec<Line> {
 fn as_float(number: usize) -> f64 {
     u32::try_from(number).map_or(f64::INFINITY, f64::from)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::time::Duration;
+
+    use super::*;
+    use crate::memory::Held;
+    use crate::report::Holding;
+
+    fn samples(ms: [u64; 2]) -> Samples {
+        ms.map(Duration::from_millis).into_iter().collect()
+    }
+
+    #[test]
+    fn a_report_becomes_three_plots_with_every_name_in_them() {
+        let mut report = Report::of(Vec::new());
+        report.chapter("Power", "");
+        report.add(Row::new("off of a guest", samples([5, 9])).incumbent(samples([212, 230])).plotted("off"));
+        for (daemon, unanswered) in [("agent", 0), ("fence_virtd", 1)] {
+            let answers = samples([1, 2]);
+            let attack =
+                Attack { kind: "drip", daemon, answers, unanswered, load: 0.1, idle: 0.0, ends: true };
+            report.attack(attack);
+        }
+        for channels in [100, 1000] {
+            let held = Held { resident: 20_000 + channels, anonymous: channels, descriptors: 1, threads: 1 };
+            report.holds(Holding { channels, connected: channels, who: "agent", held: Ok(held), idle: None });
+        }
+        let place = std::env::temp_dir().join(format!("bench-plots-{}", std::process::id()));
+        fs::create_dir_all(&place).unwrap();
+
+        draw(&report, &place).unwrap();
+
+        let read = |name: &str| fs::read_to_string(place.join(name)).unwrap();
+        let [operations, attacks, memory] = ["operations.svg", "attacks.svg", "memory.svg"].map(read);
+        fs::remove_dir_all(place).unwrap();
+        assert!(operations.contains("off") && operations.contains("5 ms") && operations.contains("212 ms"));
+        assert!(attacks.contains("drip") && attacks.contains("no answer"));
+        assert!(memory.contains("fence-vmchanneld, RSS") && memory.contains("MiB"));
+    }
+}
