@@ -150,3 +150,14 @@ fn a_missing_directory_has_no_rules_and_no_problems() {
     assert_eq!(loaded.problems, []);
     assert!(loaded.policy.closed.is_none());
 }
+
+#[test]
+fn a_policy_directory_that_cannot_be_read_closes_everything() {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    let (web1, web2) = (domain("web1", Some("web")), domain("web2", Some("web")));
+
+    let loaded = Policy::load(file.path());
+
+    assert_eq!(loaded.problems.len(), 1);
+    assert!(!loaded.policy.decide(&web1, Action::Off, &web2).allowed);
+}
