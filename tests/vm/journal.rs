@@ -1,6 +1,7 @@
 //! The journal on a real file system: full, torn, full of garbage, unreadable.
 
 use std::fs;
+use std::io::ErrorKind;
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -8,7 +9,7 @@ use std::time::Duration;
 use fence_vmchannel_protocol::{Ask, Evidence, Power, Reason, Ruling};
 use fence_vmchannel_tests::asker::{request, target};
 use fence_vmchannel_tests::rounds::rounds;
-use fence_vmchannel_tests::{Agent, Answer, Asker, Dice, Guest, Lab, Result};
+use fence_vmchannel_tests::{Agent, Answer, Asker, Dice, Guest, Lab, LabError, Result, programs};
 
 const PATIENCE: Duration = Duration::from_secs(20);
 const RUNTIME: &str = "/run/fence-vmchannel";
@@ -21,28 +22,13 @@ fn journal(lab: &Lab) -> PathBuf {
 
 /// A runtime directory with little room.
 fn little_room(lab: &Lab) -> Result<()> {
-    let run = |words: &[&str]| {
-        let mut command = lab.command(words[0]);
-        fence_vmchannel_tests::programs::succeed(command.args(&words[1..])).map(drop)
-    };
-    run(&["mkdir", "--parents", RUNTIME])?;
-    run(&["mount", "-t", "tmpfs", "-o", SIZE, "tmpfs", RUNTIME])
+    programs::succeed(lab.command("mkdir").args(["--parents", RUNTIME]))?;
+    programs::succeed(lab.command("mount").args(["-t", "tmpfs", "-o", SIZE, "tmpfs", RUNTIME])).map(drop)
 }
 
-/// Takes all the room that is left, to the last byte.
-struct Filler(PathBuf);
-
-impl Filler {
-    fn fill(lab: &Lab) -> Self {
-        let path = lab.inside(&format!("{RUNTIME}/filler"));
-        let full = fs::write(&path, vec![0; 1 << 20]).expect_err("there is an end");
-        assert_eq!(full.kind(), std::io::ErrorKind::StorageFull);
-        Self(path)
-    }
-
-    fn make_room(self) {
-        fs::remove_file(self.0).unwrap();
-    }
+/// What takes all the room that is left.
+fn filler(lab: &Lab) -> PathBuf {
+    lab.inside(&format!("{RUNTIME}/filler"))
 }
 
 fn is_refused_for_the_journal(answer: &Answer) -> bool {
@@ -64,7 +50,7 @@ fn until_nothing_can_be_written(asker: &mut Asker<'_>, guest: &Guest<'_>) -> Res
         assert!(answer.is_done(), "{answer:?}");
         assert_eq!(guest.is_running(), !runs, "{answer:?}");
     }
-    panic!("there is still room");
+    Err(LabError::Supervisor("there is still room in the journal".into()))
 }
 
 #[test]
@@ -80,7 +66,8 @@ fn on_a_full_disk_nothing_is_done_and_the_failure_says_why_and_with_room_it_work
     let mode = fs::metadata(journal(&lab)).unwrap().permissions().mode();
     assert_eq!(mode & 0o777, 0o600, "it tells who fenced whom, and how to start it");
 
-    let filler = Filler::fill(&lab);
+    let full = fs::write(filler(&lab), vec![0; 1 << 20]).expect_err("there is an end");
+    assert_eq!(full.kind(), ErrorKind::StorageFull);
     until_nothing_can_be_written(&mut asker, &guest)?;
     let status = asker.status(&guest, PATIENCE)?;
     assert!(status.is_done(), "who only looks is answered: {status:?}");
@@ -92,7 +79,7 @@ fn on_a_full_disk_nothing_is_done_and_the_failure_says_why_and_with_room_it_work
     assert_eq!(again.verdict.evidence, Some(Evidence::ProcessGone), "what was told is told again: {again:?}");
     until_nothing_can_be_written(&mut asker, &guest)?;
 
-    filler.make_room();
+    fs::remove_file(filler(&lab)).unwrap();
     for _ in 0..2 {
         let power = if guest.is_running() { Power::Off } else { Power::On };
         let answer = asker.power(power, &guest, PATIENCE)?;
@@ -106,17 +93,13 @@ fn on_a_full_disk_nothing_is_done_and_the_failure_says_why_and_with_room_it_work
 
 /// What happens to the journal while no agent runs.
 fn hurt(dice: &mut Dice, bytes: &mut Vec<u8>) {
-    let length = u64::try_from(bytes.len()).unwrap();
-    let place = |dice: &mut Dice| usize::try_from(dice.below(length)).unwrap();
-    match dice.below(3) {
-        0 => bytes.truncate(place(dice)),
-        1 => {
-            for _ in 0..8 {
-                let at = place(dice);
-                bytes[at] = u8::try_from(dice.below(256)).unwrap();
-            }
-        }
-        _ => *bytes = (0..length).map(|_| u8::try_from(dice.below(256)).unwrap()).collect(),
+    let length = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
+    let place = usize::try_from(dice.below(length)).unwrap_or(0);
+    let mut garbage = || dice.below(256).to_le_bytes().first().copied().unwrap_or(0);
+    match length % 3 {
+        0 => bytes.truncate(place),
+        1 => bytes.iter_mut().skip(place).take(20).for_each(|byte| *byte = garbage()),
+        _ => bytes.iter_mut().for_each(|byte| *byte = garbage()),
     }
 }
 
@@ -136,9 +119,7 @@ fn a_torn_journal_or_one_of_garbage_keeps_no_agent_from_starting_and_makes_nobod
         std::thread::sleep(dice.between(Duration::ZERO, Duration::from_millis(60))); // the moment is the test
         agent.kill();
         if let Ok(mut bytes) = fs::read(journal(&lab)) {
-            if !bytes.is_empty() {
-                hurt(&mut dice, &mut bytes);
-            }
+            hurt(&mut dice, &mut bytes);
             fs::write(journal(&lab), bytes).unwrap();
         }
         agent.restart()?;

@@ -41,7 +41,7 @@ pub(super) fn look(soak: &Soak<'_>, mut asker: Asker<'_>, number: usize) {
 fn status(soak: &Soak<'_>, asker: &mut Asker<'_>) -> Result<()> {
     let answer = asker.status(&soak.witness, LOOK)?;
     if answer.says_off() {
-        soak.violation(format!("the witness lives, and its status is {answer:?}"));
+        soak.violation(&format!("the witness lives, and its status is {answer:?}"));
     }
     Ok(())
 }
@@ -54,7 +54,7 @@ fn list(soak: &Soak<'_>, asker: &mut Asker<'_>) -> Result<()> {
             .iter()
             .any(|item| item.name.as_str() == soak.witness.name() && item.state == Some(PowerState::Off))
     {
-        soak.violation(format!("the witness lives, and is listed as off: {reply:?}"));
+        soak.violation(&format!("the witness lives, and is listed as off: {reply:?}"));
     }
     Ok(())
 }
@@ -64,7 +64,7 @@ fn reconnect(soak: &Soak<'_>, asker: &mut Asker<'_>) {
     let begun = Instant::now();
     while let Err(error) = asker.reconnect() {
         if begun.elapsed() > LOST {
-            return soak.violation(format!("{} is not let in any more: {error}", asker.name()));
+            return soak.violation(&format!("{} is not let in any more: {error}", asker.name()));
         }
     }
 }
@@ -75,11 +75,11 @@ pub(super) fn fence(soak: &Soak<'_>, mut asker: Asker<'_>, number: usize, mut di
         Guest::named(&format!("fenced{number}")).in_cluster("web").with(Channel::VirtioConnect).cheap();
     let guest = match plan.define(soak.lab) {
         Ok(guest) => guest,
-        Err(error) => return soak.violation(format!("no guest to fence: {error}")),
+        Err(error) => return soak.violation(&format!("no guest to fence: {error}")),
     };
     while soak.goes_on() {
         if let Err(lost) = fence_once(soak, &mut asker, &guest, &mut dice) {
-            soak.violation(format!("{} lost its verdict: {lost}", asker.name()));
+            soak.violation(&format!("{} lost its verdict: {lost}", asker.name()));
         }
         soak.rest(FENCES);
     }
@@ -97,7 +97,7 @@ fn fence_once(soak: &Soak<'_>, asker: &mut Asker<'_>, guest: &Guest<'_>, dice: &
     Counts::one_more(&soak.counts.orders);
     let lives = process.as_ref().is_some_and(|process| !Process::is_gone(process));
     if lives && answer.says_off() {
-        soak.violation(format!("{} lives, and {answer:?}", guest.name()));
+        soak.violation(&format!("{} lives, and {answer:?}", guest.name()));
     }
     if !answer.is_done() {
         Counts::one_more(&soak.counts.failures);
@@ -110,14 +110,14 @@ fn fence_once(soak: &Soak<'_>, asker: &mut Asker<'_>, guest: &Guest<'_>, dice: &
         None => true, // a reboot that was not seen started
     };
     if !is_true {
-        soak.violation(format!("{} runs: {runs}, and {answer:?}", guest.name()));
+        soak.violation(&format!("{} runs: {runs}, and {answer:?}", guest.name()));
     }
     if dice.below(5) == 0 {
         let again = persist(soak, asker, &request)?;
         Counts::one_more(&soak.counts.repeats);
         let told = |answer: &Answer| (answer.verdict.ruling, answer.verdict.state, answer.verdict.evidence);
         if told(&again) != told(&answer) {
-            soak.violation(format!("first {answer:?}, then {again:?}"));
+            soak.violation(&format!("first {answer:?}, then {again:?}"));
         }
     }
     Ok(())

@@ -37,7 +37,7 @@ const JOURNAL: usize = 6;
 /// written anew; but it is not written anew below the other bound.
 const ORDER: usize = 1500;
 const REWRITE_AT: usize = 256 * 1024;
-const KEPT: Duration = Duration::from_secs(600);
+const KEPT: usize = 600;
 
 /// All looks.
 pub(super) struct Gauge {
@@ -56,50 +56,54 @@ impl Gauge {
         gauge
     }
 
-    pub(super) fn print(&self) {
+    /// The table.
+    pub(super) fn table(&self) -> Vec<String> {
         let head: String = COLUMNS.iter().map(|(name, _)| format!("{name:>12}")).collect();
-        println!("{:>8}{head}", "after");
+        let mut lines = vec![format!("{:>8}{head}", "after")];
         for sample in self.samples.iter().step_by(self.samples.len().div_ceil(LINES).max(1)) {
             let values: String = sample.values.iter().map(|value| format!("{value:>12}")).collect();
-            println!("{:>7.0?} {values}", sample.at - self.begun);
+            lines.push(format!("{:>7.0?} {values}", sample.at - self.begun));
         }
+        lines
     }
 
-    /// What grew in the agent's last life, from its first third to its last.
-    pub(super) fn growth(&self, soak: &Soak<'_>) -> Vec<String> {
-        let Some(settled) = *soak.settled() else { return vec!["the agent never came to rest".into()] };
+    /// How each figure went in the agent's last life, from the first third to the last, and whether that is too much.
+    pub(super) fn growth(&self, soak: &Soak<'_>) -> Vec<(String, bool)> {
+        let Some(settled) = *soak.settled() else {
+            return vec![("the agent never came to rest".into(), true)];
+        };
         let life: Vec<_> = self.samples.iter().filter(|sample| sample.at > settled).collect();
-        let life = &life[life.len() * WARM_UP / 100..];
-        let third = life.len() / 3;
+        let warm_up = life.len() * WARM_UP / 100;
+        let third = (life.len() - warm_up) / 3;
         if third < 3 {
-            return vec![format!("only {} samples", life.len())];
+            return vec![(format!("only {} looks at the agent's last life", life.len()), true)];
         }
-        let orders = soak.counts.orders.load(Ordering::Relaxed);
-        let took = soak.begun.elapsed().max(Duration::from_secs(1));
-        let kept = (orders as f64 * (KEPT.as_secs_f64() / took.as_secs_f64()).min(1.0)) as usize;
-        let mut grown = Vec::new();
-        println!("from the first third of the agent's last life to its last third:");
-        for (column, (name, tolerance)) in COLUMNS.into_iter().enumerate() {
-            let first = median(&life[..third], column);
-            let last = median(&life[life.len() - third..], column);
+        let kept = kept(soak);
+        let judge = |(column, (name, tolerance))| {
+            let first = median(life.iter().skip(warm_up).take(third), column);
+            let last = median(life.iter().rev().take(third), column);
             let most = match column {
                 RSS | ANON => first + tolerance + kept * ORDER / 1024, // verdicts are kept for ten minutes
                 JOURNAL => 2 * (REWRITE_AT + kept * ORDER),
                 _ => first + tolerance,
             };
-            println!("{name:>12}: {first} to {last}, at most {most}");
-            if last > most {
-                grown.push(format!("{name} grew from {first} to {last}"));
-            }
-        }
-        grown
+            (format!("{name:>12}: {first} to {last}, at most {most}"), last > most)
+        };
+        COLUMNS.into_iter().enumerate().map(judge).collect()
     }
 }
 
-fn median(samples: &[&Sample], column: usize) -> usize {
-    let mut values: Vec<_> = samples.iter().map(|sample| sample.values[column]).collect();
+/// How many orders of the last ten minutes there are, as an average.
+fn kept(soak: &Soak<'_>) -> usize {
+    let (orders, took) = (soak.counts.orders.load(Ordering::Relaxed), soak.begun.elapsed().as_secs());
+    let took = usize::try_from(took).unwrap_or(usize::MAX).max(1);
+    orders * took.min(KEPT) / took
+}
+
+fn median<'a>(samples: impl Iterator<Item = &'a &'a Sample>, column: usize) -> usize {
+    let mut values: Vec<_> = samples.filter_map(|sample| sample.values.get(column).copied()).collect();
     values.sort_unstable();
-    values[values.len() / 2]
+    values.get(values.len() / 2).copied().unwrap_or(usize::MAX)
 }
 
 /// Nothing while the agent is just being restarted.

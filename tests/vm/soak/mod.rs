@@ -77,8 +77,8 @@ impl<'lab> Soak<'lab> {
     }
 
     /// Something that must never be. The soak ends.
-    fn violation(&self, what: String) {
-        println!("VIOLATION after {:.0?}: {what}", self.begun.elapsed());
+    fn violation(&self, what: &str) {
+        let what = format!("after {:.0?}: {what}", self.begun.elapsed());
         self.violations.lock().unwrap_or_else(PoisonError::into_inner).push(what);
         self.is_over.store(true, Ordering::Relaxed);
     }
@@ -145,13 +145,17 @@ fn nothing_grows_and_nothing_false_is_said_while_guests_come_and_go_and_everythi
 
     let ended = soak.agent().stop()?;
     if ended != Some(0) {
-        soak.violation(format!("asked to end, the agent ended with {ended:?}"));
+        soak.violation(&format!("asked to end, the agent ended with {ended:?}"));
     }
-    gauge.print();
+    println!("{}", gauge.table().join("\n"));
     let took = soak.begun.elapsed();
     let asked = soak.counts.looks.load(Ordering::Relaxed) + soak.counts.orders.load(Ordering::Relaxed);
-    for growth in gauge.growth(&soak) {
-        soak.violation(growth);
+    println!("from the first third of the agent's last life to its last third:");
+    for (growth, is_too_much) in gauge.growth(&soak) {
+        println!("{growth}");
+        if is_too_much {
+            soak.violation(&growth);
+        }
     }
     let violations = soak.violations.lock().unwrap_or_else(PoisonError::into_inner);
     let rate = asked as f64 / took.as_secs_f64();

@@ -32,7 +32,7 @@ pub(super) fn rage(soak: &Soak<'_>, mut dice: Dice) {
             },
         };
         if let Err(error) = struck {
-            return soak.violation(format!("something does not come back: {error}"));
+            return soak.violation(&format!("something does not come back: {error}"));
         }
         Counts::one_more(&soak.counts.blows);
         if soak.begun.elapsed() >= soak.lasts * RESTARTS / 100 {
@@ -58,7 +58,7 @@ fn agent_is_asked_to_end(soak: &Soak<'_>) -> Result<()> {
     let mut agent = soak.agent();
     let ended = agent.stop()?;
     if ended != Some(0) || begun.elapsed() > DRAIN {
-        soak.violation(format!("asked to end, the agent ended with {ended:?} after {:?}", begun.elapsed()));
+        soak.violation(&format!("asked to end, the agent ended with {ended:?} after {:?}", begun.elapsed()));
     }
     agent.restart()
 }
