@@ -16,7 +16,6 @@ use std::time::Duration;
 use futures_util::FutureExt;
 use nix::fcntl::{Flock, FlockArg};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
-use nix::time::{ClockId, clock_gettime};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, watch};
 use tokio::task::{JoinError, JoinSet};
@@ -32,7 +31,7 @@ use crate::hypervisor::libvirt::{Libvirt, Settings, StartError};
 use crate::hypervisor::simulated::{Simulated, SimulationError};
 use crate::inventory::{Census, Inventory};
 use crate::journal::{Journal, JournalFile};
-use crate::orders::{Orders, Patience, Work};
+use crate::orders::{Clock, Orders, Patience, Work};
 use crate::{control, hints, rules};
 
 /// How many orders may wait to be begun, and how many hints to be taken.
@@ -266,17 +265,16 @@ fn make_dir(dir: &Path, mode: u32) -> Result<(), DaemonError> {
     make().map_err(|error| DaemonError::Directory(dir.display().to_string(), error))
 }
 
-/// What orders did before this start, and the time since the host's boot. Machines that are only numbers end with the agent.
-fn journal(config: &Config, is_simulated: bool) -> Result<(Journal, Duration), DaemonError> {
-    let now = clock_gettime(ClockId::CLOCK_BOOTTIME).map(Duration::from).map_err(io::Error::from)?;
+/// What orders did before this start. Machines that are only numbers end with the agent.
+fn journal(config: &Config, is_simulated: bool) -> Result<(Journal, Clock), DaemonError> {
     if is_simulated {
-        return Ok((Journal::in_memory(), now));
+        return Ok((Journal::in_memory(), Clock::Boot));
     }
     let path = config.journal();
     let unreadable = |error| DaemonError::Journal(path.display().to_string(), error);
     let (file, content) = JournalFile::open(&path).map_err(unreadable)?;
     let boot = fs::read_to_string("/proc/sys/kernel/random/boot_id")?;
-    Ok((Journal::open(Box::new(file), &content, boot.trim()), now))
+    Ok((Journal::open(Box::new(file), &content, boot.trim()), Clock::Boot))
 }
 
 /// Held as long as this agent runs, and let go by the kernel however it ends.

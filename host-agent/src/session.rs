@@ -75,7 +75,10 @@ fn on_request(request: &Request, session: &mut Session<'_>, waiting: &mut Waitin
         },
         Ask::Power(power, target) => match session.permit(*power, target) {
             Ok(permit) => waiting.push(request, session.order(permit, request)),
-            Err(refusal) => Some(session.refused(request, &refusal)),
+            Err(refusal) => match session.asked_before(*power, request) {
+                Some(taken) => waiting.push(request, taken),
+                None => Some(session.refused(request, &refusal)),
+            },
         },
     }
 }

@@ -74,6 +74,12 @@ struct Entry {
     answer: Answer,
 }
 
+impl Entry {
+    fn asked(&self, guest: Uuid) -> Asked {
+        Asked { guest, request: self.request }
+    }
+}
+
 #[derive(Debug)]
 enum Answer {
     Awaited(OrderNumber),
@@ -106,8 +112,11 @@ impl Arbiter {
                 Answer::Given(verdict, _) => Decision::Repeat(verdict.clone()),
             };
         }
-        if entries.iter().filter(|entry| matches!(entry.answer, Answer::Awaited(_))).count() >= OPEN_PER_GUEST
-        {
+        // Also who had its answer already, because its own time was over, holds its place until the order ends.
+        let is_open = |entry: &&Entry| {
+            self.open.get(&entry.target).is_some_and(|open| open.askers.contains(&entry.asked(guest)))
+        };
+        if entries.iter().filter(is_open).count() >= OPEN_PER_GUEST {
             return Decision::Refuse(Reason::Busy, "too many orders of this guest are open");
         }
         if self.is_condemned(application.asker) {
@@ -180,6 +189,24 @@ impl Arbiter {
                 self.open.insert(target, Open { number, power, starting: known.off.is_some(), askers });
             }
         }
+    }
+
+    /// What this request was answered, if it was.
+    #[must_use]
+    pub fn given(&self, asked: &Asked) -> Option<&Verdict> {
+        let entry = self.guests.get(&asked.guest)?.iter().find(|entry| entry.request == asked.request)?;
+        if let Answer::Given(verdict, _) = &entry.answer { Some(verdict) } else { None }
+    }
+
+    /// What became of a request for this that was accepted before.
+    #[must_use]
+    pub fn before(&self, asked: &Asked, power: Power) -> Option<Decision> {
+        let mut entries = self.guests.get(&asked.guest)?.iter();
+        let entry = entries.find(|entry| entry.request == asked.request && entry.power == power)?;
+        Some(match &entry.answer {
+            Answer::Awaited(number) => Decision::Join(*number),
+            Answer::Given(verdict, _) => Decision::Repeat(verdict.clone()),
+        })
     }
 
     /// Whose requests wait for the open order on this target.

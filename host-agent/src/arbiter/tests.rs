@@ -224,6 +224,22 @@ fn a_request_is_known_once_it_was_accepted_and_only_as_its_own_guests() {
     assert!(!arbiter.knows(&application(3, 1, Power::Off, 2)), "another guest");
 }
 
+#[test]
+fn who_had_its_answer_before_the_orders_end_holds_its_place_until_then() {
+    let mut arbiter = Arbiter::default();
+    for request in 1..=4 {
+        arbiter.accept(&application(1, request, Power::Off, 2), NOW);
+        let id = application(1, request, Power::Off, 2).request;
+        arbiter.answered(uuid(1), id, &Verdict::failed(Reason::Timeout, "not done in time"), NOW);
+    }
+
+    let fifth = arbiter.accept(&application(1, 5, Power::Off, 2), NOW);
+    assert!(matches!(fifth, Decision::Refuse(Reason::Busy, _)), "{fifth:?}");
+    arbiter.finish(uuid(2), None);
+
+    assert_eq!(arbiter.accept(&application(1, 6, Power::Off, 2), NOW), Decision::Begin(2));
+}
+
 /// An order of before a restart, asked for by the guests 1 and 3 under the ids 1 and 3.
 fn known(order: OrderNumber, power: &str, ended: Option<Ended>) -> Known {
     let asked = |n: u8| application(n, n, Power::Off, 2).asked();
@@ -236,6 +252,7 @@ fn known(order: OrderNumber, power: &str, ended: Option<Ended>) -> Known {
         permit: serde_json::from_value(permit).unwrap(),
         askers: vec![asked(1), asked(3)],
         accepted: NOW,
+        until: NOW,
         instance: Some(instance(2)),
         persistent: true,
         recipe: None,

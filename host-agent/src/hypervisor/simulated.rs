@@ -185,6 +185,12 @@ impl Simulated {
         Ok(())
     }
 
+    /// Forgets a domain.
+    pub fn forget(&self, uuid: Uuid) {
+        self.lock().remove(&uuid);
+        self.changed.notify_one();
+    }
+
     fn seen(&self, machine: &Machine) -> Domain {
         let entry = &machine.entry;
         let instance = machine.run.clone().filter(|ghost| !ghost.is_gone()).map(instance_of);

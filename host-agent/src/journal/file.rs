@@ -11,6 +11,9 @@ use std::io::{self, Read, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
+use nix::errno::Errno;
+use nix::fcntl::{FallocateFlags, fallocate};
+
 use super::Store;
 
 /// A journal longer than this is none of ours.
@@ -28,6 +31,7 @@ impl JournalFile {
     pub fn open(path: &Path) -> io::Result<(Self, Vec<u8>)> {
         let mut content = Vec::new();
         match File::open(path) {
+            Ok(file) if file.metadata()?.len() > MOST => return Err(io::ErrorKind::FileTooLarge.into()),
             Ok(file) => drop(file.take(MOST).read_to_end(&mut content)?),
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             Err(error) => return Err(error),
@@ -35,29 +39,40 @@ impl JournalFile {
         Ok((Self { path: path.to_owned(), file: None }, content))
     }
 
-    fn written(&self, path: &Path, bytes: &[u8]) -> io::Result<()> {
+    fn written(&self, path: &Path, bytes: &[u8], spare: u64) -> io::Result<()> {
         let mut file = OpenOptions::new().create(true).write(true).truncate(true).mode(0o600).open(path)?;
+        make_room(&file, bytes.len() as u64 + spare)?;
         file.write_all(bytes)?;
         file.sync_all()?;
         fs::rename(path, &self.path)
     }
 }
 
+/// Keeps this much room for the file, whatever else fills the disk; its length stays. Where that cannot be had, nobody knows.
+fn make_room(file: &File, bytes: u64) -> io::Result<()> {
+    let bytes = i64::try_from(bytes).map_err(io::Error::other)?;
+    match fallocate(file, FallocateFlags::FALLOC_FL_KEEP_SIZE, 0, bytes) {
+        Ok(()) | Err(Errno::EOPNOTSUPP) => Ok(()),
+        Err(errno) => Err(errno.into()),
+    }
+}
+
 impl Store for JournalFile {
-    fn append(&mut self, bytes: &[u8]) -> io::Result<()> {
+    fn append(&mut self, bytes: &[u8], spare: u64) -> io::Result<()> {
         let file = match &mut self.file {
             Some(file) => file,
             none => none.insert(OpenOptions::new().create(true).append(true).mode(0o600).open(&self.path)?),
         };
         let length = file.metadata()?.len();
+        make_room(file, length + bytes.len() as u64 + spare)?;
         file.write_all(bytes).and_then(|()| file.sync_data()).inspect_err(|_| {
             let _ = file.set_len(length); // what is left of it has no right CRC
         })
     }
 
-    fn replace(&mut self, bytes: &[u8]) -> io::Result<()> {
+    fn replace(&mut self, bytes: &[u8], spare: u64) -> io::Result<()> {
         let new = self.path.with_extension("new");
-        self.written(&new, bytes).inspect_err(|_| {
+        self.written(&new, bytes, spare).inspect_err(|_| {
             let _ = fs::remove_file(&new); // gives its room back
         })?;
         self.file = None;

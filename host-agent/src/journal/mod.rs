@@ -10,6 +10,7 @@ mod record;
 
 use std::collections::{BTreeMap, HashMap};
 use std::io;
+use std::time::Duration;
 
 use fence_vmchannel_protocol::{Evidence, Verdict};
 use uuid::Uuid;
@@ -21,12 +22,16 @@ pub use record::{Acting, Asked, Ended, Record, records};
 /// The file is written anew when it has grown to twice of what it must hold, but not before it has this many bytes.
 const REWRITE_AT: usize = 256 * 1024;
 
+/// Room that must be left when an order begins: for the ends of all that are open, whatever fills the disk meanwhile.
+const SPARE: u64 = 128 * 1024;
+
 /// Where the journal's bytes are kept.
 pub trait Store: Send {
-    /// Adds these bytes at the end, all or none of them, and returns when they are safe.
-    fn append(&mut self, bytes: &[u8]) -> io::Result<()>;
-    /// Puts these bytes in the place of all others, all or none of them, and returns when they are safe.
-    fn replace(&mut self, bytes: &[u8]) -> io::Result<()>;
+    /// Adds these bytes at the end, all or none of them, and returns when they are safe. It fails if there is not room for as
+    /// many as `spare` more.
+    fn append(&mut self, bytes: &[u8], spare: u64) -> io::Result<()>;
+    /// Puts these bytes in the place of all others, all or none of them, and returns when they are safe. `spare` as above.
+    fn replace(&mut self, bytes: &[u8], spare: u64) -> io::Result<()>;
 }
 
 /// What the journal knows of one order.
@@ -86,10 +91,10 @@ impl Journal {
     pub fn in_memory() -> Self {
         struct Nowhere;
         impl Store for Nowhere {
-            fn append(&mut self, _: &[u8]) -> io::Result<()> {
+            fn append(&mut self, _: &[u8], _: u64) -> io::Result<()> {
                 Ok(())
             }
-            fn replace(&mut self, _: &[u8]) -> io::Result<()> {
+            fn replace(&mut self, _: &[u8], _: u64) -> io::Result<()> {
                 Ok(())
             }
         }
@@ -103,18 +108,18 @@ impl Journal {
 
     /// An order is about to act. It must not if this fails.
     pub fn acting(&mut self, acting: Acting) -> io::Result<()> {
-        self.write(Record::Acting(Box::new(acting)))
+        self.write(Record::Acting(Box::new(acting)), SPARE)
     }
 
     /// An order's target is proven off, and its start comes next. It must not if this fails.
     pub fn off(&mut self, order: OrderNumber, evidence: Evidence) -> io::Result<()> {
-        self.write(Record::Off { order, evidence })
+        self.write(Record::Off { order, evidence }, 0)
     }
 
     /// An equal request waits for the same order.
-    pub fn joined(&mut self, order: OrderNumber, asked: Asked) {
+    pub fn joined(&mut self, order: OrderNumber, asked: Asked, until: Duration) {
         if self.orders.get(&order).is_some_and(|known| !known.acting.askers.contains(&asked)) {
-            self.must_write(Record::Joined { order, asked });
+            self.must_write(Record::Joined { order, asked, until });
         }
     }
 
@@ -134,26 +139,43 @@ impl Journal {
 
     /// Forgets what is about domains that are no more.
     pub fn retain(&mut self, is_known: impl Fn(Uuid) -> bool) {
-        let is_needed = |known: &Known| known.ended.is_none() || is_known(known.acting.permit.target());
+        let is_needed = |known: &Known| {
+            let askers = known.acting.askers.iter().map(|asked| asked.guest);
+            known.ended.is_none() || askers.chain([known.acting.permit.target()]).any(&is_known)
+        };
         self.orders.retain(|_, known| is_needed(known));
     }
 
-    fn must_write(&mut self, record: Record) {
-        if let Err(error) = self.write(record.clone()) {
-            tracing::error!(%error, "the journal cannot be written: make room in the runtime directory");
-            self.apply(record);
-            self.is_behind = true;
+    /// Whether something that must not be forgotten could not be written yet.
+    #[must_use]
+    pub fn is_behind(&self) -> bool {
+        self.is_behind
+    }
+
+    /// Writes what could not be written when it happened.
+    pub fn catch_up(&mut self) {
+        if self.is_behind && self.rewrite().is_ok() {
+            tracing::info!("the journal can be written again");
         }
     }
 
-    fn write(&mut self, record: Record) -> io::Result<()> {
+    fn must_write(&mut self, record: Record) {
+        if let Err(error) = self.write(record.clone(), 0) {
+            tracing::error!(%error, "the journal cannot be written: make room in the runtime directory");
+            self.apply(record);
+        }
+    }
+
+    fn write(&mut self, record: Record, spare: u64) -> io::Result<()> {
         if self.is_behind {
             self.rewrite()?;
         } else if self.bytes >= self.rewrite_at && self.rewrite().is_err() {
             self.rewrite_at = 2 * self.bytes; // the longer file is as good
         }
         let line = record.to_line()?;
-        self.store.append(&line)?;
+        self.is_behind = true; // of a line that is written in part, the next one would be the rest
+        self.store.append(&line, spare)?;
+        self.is_behind = false;
         self.bytes += line.len();
         self.apply(record);
         Ok(())
@@ -168,7 +190,7 @@ impl Journal {
                 bytes.extend(record.to_line()?);
             }
         }
-        self.store.replace(&bytes)?;
+        self.store.replace(&bytes, SPARE)?;
         (self.bytes, self.rewrite_at) = (bytes.len(), REWRITE_AT.max(2 * bytes.len()));
         self.is_behind = false;
         Ok(())
@@ -201,11 +223,17 @@ impl Journal {
             Record::Off { order, evidence } => {
                 self.change(order, |known| known.off = Some(evidence));
             }
-            Record::Joined { order, asked } => self.change(order, |known| known.acting.askers.push(asked)),
+            Record::Joined { order, asked, until } => self.change(order, |known| {
+                known.acting.askers.push(asked);
+                known.acting.until = known.acting.until.max(until);
+            }),
             Record::Answered { order, asked, verdict } => {
                 self.change(order, |known| known.answered.push((asked, verdict)));
             }
-            Record::Ended { order, ended } => self.change(order, |known| known.ended = Some(ended)),
+            Record::Ended { order, ended } => self.change(order, |known| {
+                known.acting.recipe = None; // it has secrets
+                known.ended = Some(ended);
+            }),
         }
     }
 

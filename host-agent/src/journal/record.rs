@@ -42,6 +42,9 @@ pub struct Acting {
     /// When it was accepted, since the host's boot.
     #[serde(serialize_with = "millis", deserialize_with = "from_millis")]
     pub accepted: Duration,
+    /// How long the most patient of its askers waits, since the host's boot.
+    #[serde(serialize_with = "millis", deserialize_with = "from_millis")]
+    pub until: Duration,
     /// The run of its target that is to be stopped.
     pub instance: Option<InstanceId>,
     /// Whether the target's definition outlives its run.
@@ -80,6 +83,9 @@ pub enum Record {
         order: OrderNumber,
         /// The request.
         asked: Asked,
+        /// How long its asker waits, since the host's boot.
+        #[serde(serialize_with = "millis", deserialize_with = "from_millis")]
+        until: Duration,
     },
     /// Its target is proven off; its start comes next.
     Off {

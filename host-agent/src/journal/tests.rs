@@ -34,11 +34,11 @@ impl Disk {
 }
 
 impl Store for Disk {
-    fn append(&mut self, bytes: &[u8]) -> io::Result<()> {
+    fn append(&mut self, bytes: &[u8], _: u64) -> io::Result<()> {
         self.write(|content| content.extend_from_slice(bytes))
     }
 
-    fn replace(&mut self, bytes: &[u8]) -> io::Result<()> {
+    fn replace(&mut self, bytes: &[u8], _: u64) -> io::Result<()> {
         self.write(|content| *content = bytes.to_vec())
     }
 }
@@ -57,6 +57,7 @@ fn acting(order: OrderNumber) -> Acting {
         permit: serde_json::from_value(permit).unwrap(),
         askers: vec![asked(1)],
         accepted: Duration::from_secs(order),
+        until: Duration::from_secs(order + 50),
         instance: Some(InstanceId { pid: 22, started: 2 }),
         persistent: false,
         recipe: Some(crate::hypervisor::Recipe::Transient("<domain/>".into())),
@@ -72,7 +73,7 @@ fn ended(at: u64) -> Ended {
 fn eventful(disk: &Disk) -> Journal {
     let mut journal = disk.journal();
     journal.acting(acting(1)).unwrap();
-    journal.joined(1, asked(3));
+    journal.joined(1, asked(3), Duration::from_secs(70));
     journal.answered(1, asked(3), &Verdict::failed(Reason::Timeout, "not done in time"));
     journal.off(1, Evidence::ProcessGone).unwrap();
     journal.ended(1, ended(60));
@@ -186,7 +187,7 @@ fn an_order_that_did_not_act_is_none_of_the_journals() {
     let mut journal = disk.journal();
     let empty = disk.content();
 
-    journal.joined(1, asked(3));
+    journal.joined(1, asked(3), Duration::from_secs(70));
     journal.answered(1, asked(3), &Verdict::new(Ruling::Done));
     journal.ended(1, ended(60));
 
@@ -235,11 +236,11 @@ fn the_file_holds_what_was_added_and_then_only_what_replaced_it() {
     let (mut file, content) = JournalFile::open(&path).unwrap();
     assert_eq!(content, b"");
 
-    file.append(b"one\n").unwrap();
-    file.append(b"two\n").unwrap();
+    file.append(b"one\n", 100_000).unwrap();
+    file.append(b"two\n", 0).unwrap();
     assert_eq!(JournalFile::open(&path).unwrap().1, b"one\ntwo\n");
-    file.replace(b"three\n").unwrap();
-    file.append(b"four\n").unwrap();
+    file.replace(b"three\n", 100_000).unwrap();
+    file.append(b"four\n", 0).unwrap();
 
     assert_eq!(JournalFile::open(&path).unwrap().1, b"three\nfour\n");
     let mode = std::os::unix::fs::PermissionsExt::mode(&std::fs::metadata(&path).unwrap().permissions());

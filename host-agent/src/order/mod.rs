@@ -52,6 +52,8 @@ pub enum Found {
     Unattended,
     /// No process is known; libvirt's word and whether any process has its UUID.
     NotRunning(Standing, Option<Proof>),
+    /// libvirt does not know it, and no process has its UUID.
+    Forgotten,
     /// Nothing could be learned.
     Nothing(String),
 }
@@ -98,10 +100,16 @@ pub enum Outcome {
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum State {
-    Looking,
+    /// With what was proven before the agent was restarted, if anything was.
+    Looking(Option<Proof>),
     Aborting,
-    Stopping { migrating: bool },
-    Killing { migrating: bool, trouble: Option<String> },
+    Stopping {
+        migrating: bool,
+    },
+    Killing {
+        migrating: bool,
+        trouble: Option<String>,
+    },
     Confirming(Proof),
     Starting(Option<Proof>),
     Done(Outcome),
@@ -124,14 +132,13 @@ impl Order {
     /// A fresh order and its first step.
     #[must_use]
     pub fn new(power: Power) -> (Self, Step) {
-        (Self { power, state: Looking }, Step::Look)
+        Self::again(power, None)
     }
 
-    /// An order of before a restart whose target was proven off and is still to be started.
+    /// An order of before a restart, and what was proven then.
     #[must_use]
-    pub fn proven_off(power: Power, proof: Proof) -> (Self, Option<Step>) {
-        let (state, step) = off(power, proof);
-        (Self { power, state }, step)
+    pub fn again(power: Power, proof: Option<Proof>) -> (Self, Step) {
+        (Self { power, state: Looking(proof) }, Step::Look)
     }
 
     /// How it ended, once it did.
@@ -146,7 +153,7 @@ impl Order {
         match &self.state {
             Starting(proof) => *proof,
             Done(Outcome::Off(proof) | Outcome::Restarted(proof, _)) => Some(*proof),
-            Looking | Aborting | Stopping { .. } | Killing { .. } | Confirming(_) | Done(_) => None,
+            Looking(_) | Aborting | Stopping { .. } | Killing { .. } | Confirming(_) | Done(_) => None,
         }
     }
 
@@ -154,7 +161,7 @@ impl Order {
     #[must_use]
     pub fn phase(&self) -> Phase {
         match self.state {
-            Looking | Aborting | Done(_) => Phase::Accepted,
+            Looking(_) | Aborting | Done(_) => Phase::Accepted,
             Stopping { .. } | Confirming(_) => Phase::Stopping,
             Killing { .. } => Phase::Killing,
             Starting(_) => Phase::Starting,
@@ -168,9 +175,10 @@ impl Order {
         let (state, step) = match (self.state, event) {
             (Done(outcome), _) => (Done(outcome), None),
 
-            (Looking, Event::Found(found)) => after_look(power, found),
+            (Looking(None), Event::Found(found)) => after_look(power, found),
+            (Looking(Some(proof)), Event::Found(found)) => after_restart(proof, found),
             // It runs on here, or it moved, or it ended.
-            (Aborting, JobAborted(Ok(()))) => (Looking, Some(Step::Look)),
+            (Aborting, JobAborted(Ok(()))) => (Looking(None), Some(Step::Look)),
             (Aborting, JobAborted(Err(why))) => failed(Reason::Moved, format!("it is migrating: {why}")),
 
             (Stopping { migrating: false } | Killing { migrating: false, .. }, ProcessGone(proof, false)) => {
@@ -181,7 +189,7 @@ impl Order {
                 (Confirming(proof), Some(Step::Confirm))
             }
             // Somebody restarted it meanwhile: that process is to be stopped too.
-            (Stopping { .. } | Killing { .. }, ProcessGone(_, true)) => (Looking, Some(Step::Look)),
+            (Stopping { .. } | Killing { .. }, ProcessGone(_, true)) => (Looking(None), Some(Step::Look)),
 
             (Stopping { migrating }, GraceOver | StopReturned(Err(_))) => {
                 (Killing { migrating, trouble: None }, Some(Step::Kill))
@@ -221,7 +229,8 @@ impl Order {
                 (Done(Outcome::Restarted(proof, Err("the start did not end in time".into()))), None)
             }
 
-            (Looking | Aborting | Confirming(_), DeadlinePassed) => {
+            (Looking(Some(proof)), DeadlinePassed) => not_started(proof, "its state was not learned in time"),
+            (Looking(None) | Aborting | Confirming(_), DeadlinePassed) => {
                 failed(Reason::Timeout, "its state was not learned in time".into())
             }
             // What comes late or out of turn changes nothing.
@@ -255,8 +264,29 @@ fn after_look(power: Power, found: Found) -> (State, Option<Step>) {
             format!("libvirt says {standing:?}, which does not fit its processes"),
         ),
         (Power::On, Found::Ending) => failed(Reason::Busy, "it is just ending: ask again".into()),
+        (_, Found::Forgotten) => failed(Reason::UnknownState, "libvirt does not know this domain".into()),
         (_, Found::Nothing(why)) => failed(Reason::UnknownState, why),
     }
+}
+
+/// A target that was proven off before the agent was restarted is started, unless it was already or has gone elsewhere.
+fn after_restart(proof: Proof, found: Found) -> (State, Option<Step>) {
+    match found {
+        Found::NotRunning(Standing::ShutOff, Some(_)) | Found::Forgotten => {
+            (Starting(Some(proof)), Some(Step::Start))
+        }
+        Found::Running | Found::Unattended => (Done(Outcome::Restarted(proof, Ok(()))), None),
+        Found::Leaving | Found::Arriving | Found::NotRunning(Standing::Moved, _) => {
+            not_started(proof, "it is another host's now")
+        }
+        Found::Ending => not_started(proof, "it was started and is just ending"),
+        Found::NotRunning(..) => not_started(proof, "what libvirt says does not fit its processes"),
+        Found::Nothing(why) => not_started(proof, &why),
+    }
+}
+
+fn not_started(proof: Proof, why: &str) -> (State, Option<Step>) {
+    (Done(Outcome::Restarted(proof, Err(why.to_owned()))), None)
 }
 
 fn off(power: Power, proof: Proof) -> (State, Option<Step>) {

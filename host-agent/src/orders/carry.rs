@@ -72,11 +72,16 @@ pub(super) async fn carry_out(orders: Arc<Orders>, errand: Errand, view: watch::
         sleep_until(deadline).await;
         (Event::DeadlinePassed, None)
     }));
-    let (mut order, mut step) = errand.beginning();
+    let (mut order, first) = errand.beginning();
+    let (mut acted, mut stopped) = (false, errand.stopped());
     let mut carrier = Carrier::new(orders, errand);
-    let (mut acted, mut stopped) = (false, None);
+    let mut step = Some(first);
     while order.outcome().is_none() {
         if let Some(step) = step.take() {
+            if step.acts() && Instant::now() >= deadline {
+                (order, _) = order.on(Event::DeadlinePassed); // the agent was held up
+                continue;
+            }
             let noted = carrier.note(step, &order);
             if let Err(why) = noted {
                 (order, _) = order.on(Event::NotWritten(why));
@@ -168,9 +173,15 @@ impl Carrier {
         let (mut state, recipe) = (self.orders.lock(), self.recipe.borrow().clone());
         let state = &mut *state;
         let askers = state.arbiter.askers(self.errand.permit.target());
-        let acting = self.errand.acting(askers, instance, persistent, recipe);
+        let until = state.running.get(&self.errand.number).map_or(Duration::ZERO, |running| running.until);
+        let acting = self.errand.acting((askers.clone(), until), instance, persistent, recipe);
         let proof = order.proof().filter(|_| step == Step::Start);
         let written = self.errand.write(&mut state.journal, acting, proof);
+        for asked in askers {
+            if let Some(verdict) = state.arbiter.given(&asked) {
+                state.journal.answered(self.errand.number, asked, verdict);
+            }
+        }
         written.map_err(|error| {
             format!("the agent's journal cannot be written, so nothing was done: {error}; make room in its runtime directory")
         })
@@ -271,7 +282,13 @@ impl Carrier {
     fn gone(&mut self) -> Option<BoxFuture<'static, Brought>> {
         let instance = self.instance.clone().filter(|instance| self.watched != Some(instance.id))?;
         self.watched = Some(instance.id);
-        let (orders, domain) = (self.orders.clone(), self.domain.clone());
+        let orders = self.orders.clone();
+        // What was held only since before a restart may not have been the domain's only process.
+        let known = |domain: &Arc<Domain>| match self.errand.before {
+            Some(_) => Arc::new(Domain { instance: None, ..Domain::clone(domain) }),
+            None => domain.clone(),
+        };
+        let domain = self.domain.as_ref().map(known);
         Some(Box::pin(async move {
             loop {
                 instance.process.gone().await;

@@ -66,14 +66,14 @@ impl Errand {
     }
 
     /// Its first state and step.
-    pub(super) fn beginning(&self) -> (Order, Option<Step>) {
-        match self.before.as_ref().and_then(|before| before.off) {
-            Some(proof) => Order::proven_off(self.permit.power(), proof),
-            None => {
-                let (order, step) = Order::new(self.permit.power());
-                (order, Some(step))
-            }
-        }
+    pub(super) fn beginning(&self) -> (Order, Step) {
+        Order::again(self.permit.power(), self.before.as_ref().and_then(|before| before.off))
+    }
+
+    /// What was stopped before a restart: it may live still, and must not act.
+    pub(super) fn stopped(&self) -> Option<InstanceId> {
+        let before = self.before.as_ref().filter(|_| self.permit.power() != Power::On);
+        before.and_then(|before| before.acting.instance)
     }
 
     /// How its target can be started again, as far as it was learned before a restart.
@@ -92,13 +92,14 @@ impl Errand {
     /// What the journal is to know before it acts.
     pub(super) fn acting(
         &self,
-        askers: Vec<Asked>,
+        (askers, until): (Vec<Asked>, Duration),
         instance: Option<InstanceId>,
         persistent: bool,
         recipe: Option<Recipe>,
     ) -> Acting {
         let (order, permit, accepted) = (self.number, self.permit.clone(), self.accepted);
-        Acting { order, permit, askers, accepted, instance, persistent, recipe }
+        let instance = instance.or(self.noted.flatten());
+        Acting { order, permit, askers, accepted, until, instance, persistent, recipe }
     }
 
     /// Writes down what is not written yet.
@@ -136,23 +137,24 @@ impl Before {
         }
     }
 
-    /// What was found, unless it is another run than the one that the order was about.
-    pub(super) fn only_what_it_was_about(&self, permit: &Permit, found: Brought) -> Brought {
-        let nothing = |why: &str, instance| (Event::Found(Found::Nothing(why.into())), instance);
-        match found {
-            (event, Some(instance)) if permit.power() != Power::On => {
-                if self.acting.instance != Some(instance.id) {
-                    nothing("it was started again while the agent was away: ask again", Some(instance))
-                } else if !self.in_time {
-                    nothing(
-                        "the agent was away for longer than the order may take: ask again",
-                        Some(instance),
-                    )
-                } else {
-                    (event, Some(instance))
-                }
+    /// What was found, unless nothing may be done about it: it is another run than the one that the order was about, or
+    /// nobody waits for the order any more.
+    pub(super) fn only_what_it_was_about(&self, permit: &Permit, (event, instance): Brought) -> Brought {
+        let nothing = |why: &str| Event::Found(Found::Nothing(why.into()));
+        let stops = permit.power() != Power::On && self.off.is_none();
+        let event = match (&event, &instance) {
+            (_, Some(found)) if stops && self.acting.instance != Some(found.id) => {
+                nothing("it was started again while the agent was away: ask again")
             }
-            found => found,
-        }
+            // What can be said without doing anything is said.
+            (Event::Found(Found::NotRunning(..) | Found::Forgotten), _) if permit.power() == Power::Off => {
+                event
+            }
+            (Event::Found(_), _) if !self.in_time => {
+                nothing("the agent was away for longer than anybody waits for this order: ask again")
+            }
+            _ => event,
+        };
+        (event, instance)
     }
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use fence_vmchannel_protocol::Power;
 use tokio::sync::watch;
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, timeout};
 
 use super::carry::Brought;
 use crate::domain::{Domain, Instance, Job, Sighting, Standing};
@@ -42,27 +42,38 @@ pub(super) async fn find(
         Found::Unattended if matches!(domain.standing, Standing::Leaving | Standing::Moved) => {
             Found::Nothing("it was migrating when it was last seen, and libvirt does not answer".into())
         }
+        Found::Unattended if domain.standing == Standing::Unclear && permit.power() != Power::On => {
+            Found::Nothing("libvirt has not told of it since the agent's start, and does not answer".into())
+        }
         found @ (Found::Running
         | Found::Leaving
         | Found::Arriving
         | Found::Ending
         | Found::Unattended
         | Found::NotRunning(..)
+        | Found::Forgotten
         | Found::Nothing(_)) => found,
     };
     (Event::Found(found), Some(instance))
 }
 
-/// A transient domain's definition goes with it.
+/// How long libvirt may take to tell how to start a domain again.
+const RECIPE_PATIENCE: Duration = Duration::from_secs(1);
+
+/// A transient domain's definition goes with it, so it is taken before.
 async fn take_recipe(
     hypervisor: &dyn Hypervisor,
     permit: &Permit,
     domain: &Domain,
     recipe: &watch::Sender<Option<Recipe>>,
 ) {
-    if permit.power() == Power::Reboot && hypervisor.is_connected() {
-        let how = if domain.persistent { Ok(Recipe::Defined) } else { hypervisor.recipe(permit).await };
-        recipe.send_replace(how.ok());
+    if permit.power() != Power::Reboot {
+        return;
+    }
+    if domain.persistent {
+        recipe.send_replace(Some(Recipe::Defined));
+    } else if let Ok(Ok(how)) = timeout(RECIPE_PATIENCE, hypervisor.recipe(permit)).await {
+        recipe.send_replace(Some(how)); // what was learned before is better than nothing
     }
 }
 
@@ -95,10 +106,16 @@ const RETRY_JOB: Duration = Duration::from_millis(50);
 /// libvirt's fresh word, and whether any process of the domain is there that its files do not tell of.
 async fn look_without_process(hypervisor: &dyn Hypervisor, permit: &Permit, domain: &Domain) -> Brought {
     let standing = match settled(hypervisor, domain).await {
-        Ok(standing) => standing,
+        Ok(standing) => Ok(standing),
+        Err(CallError::NoDomain) => Err(()),
         Err(error) => return (Event::Found(Found::Nothing(error.to_string())), None),
     };
     let stray = hypervisor.process_of(domain.uuid, Duration::ZERO).await;
+    let standing = match standing {
+        Ok(standing) => standing,
+        Err(()) if stray == Sighting::Absent => return (Event::Found(Found::Forgotten), None),
+        Err(()) => return (Event::Found(Found::Nothing(CallError::NoDomain.to_string())), None),
+    };
     let proof = Proof::never_ran_here(standing, &stray);
     match stray.instance().filter(|_| may_be_ours(standing)) {
         Some(instance) if standing == Standing::Active => {

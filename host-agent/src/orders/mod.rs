@@ -5,6 +5,7 @@
 //! Invariant: the arbiter decides under one lock, so acceptance is one sequence; an order goes on when its asker is gone.
 
 mod carry;
+mod clock;
 mod errand;
 mod find;
 mod pulse;
@@ -15,10 +16,9 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use fence_vmchannel_protocol::{Reason, Request, Verdict};
+use fence_vmchannel_protocol::{Power, Reason, Request, Verdict};
 use futures_util::future::BoxFuture;
 use tokio::sync::{mpsc, watch};
-use tokio::time::Instant;
 use uuid::Uuid;
 
 use crate::arbiter::{Application, Arbiter, Decision, OrderNumber};
@@ -28,6 +28,7 @@ use crate::inventory::Inventory;
 use crate::journal::{Asked, Journal};
 use crate::policy::Permit;
 use carry::{View, carry_out};
+pub use clock::Clock;
 use errand::Errand;
 use pulse::Pulse;
 pub use ticket::Ticket;
@@ -57,9 +58,7 @@ pub struct Orders {
     hypervisor: Arc<dyn Hypervisor>,
     inventory: watch::Receiver<Arc<Inventory>>,
     patience: Patience,
-    begun: Instant,
-    /// When this began, since the host's boot.
-    since_boot: Duration,
+    clock: Clock,
     work: mpsc::Sender<Work>,
     pulse: Pulse,
     state: Mutex<State>,
@@ -70,7 +69,16 @@ struct State {
     journal: Journal,
     /// What each guest may still write into the log by orders that change nothing.
     quotas: HashMap<Uuid, Arc<Quota>>,
-    running: HashMap<OrderNumber, watch::Receiver<View>>,
+    running: HashMap<OrderNumber, Running>,
+}
+
+/// An order that is carried out.
+#[derive(Clone)]
+struct Running {
+    view: watch::Receiver<View>,
+    target: Uuid,
+    /// How long the most patient of its askers waits, since the host's boot.
+    until: Duration,
 }
 
 impl Orders {
@@ -82,26 +90,28 @@ impl Orders {
         inventory: watch::Receiver<Arc<Inventory>>,
         patience: Patience,
         work: mpsc::Sender<Work>,
-        (journal, since_boot): (Journal, Duration),
+        (journal, clock): (Journal, impl Into<Clock>),
     ) -> Arc<Self> {
         let (arbiter, quotas, running) = (Arbiter::default(), HashMap::new(), HashMap::new());
         let state = Mutex::new(State { arbiter, journal, quotas, running });
-        let begun = Instant::now();
-        let pulse = Pulse::default();
-        let orders =
-            Arc::new(Self { hypervisor, inventory, patience, begun, since_boot, work, pulse, state });
+        let (clock, pulse) = (clock.into(), Pulse::default());
+        let orders = Arc::new(Self { hypervisor, inventory, patience, clock, work, pulse, state });
         resume::all(&orders);
         orders
     }
 
-    /// Notices when the agent is held up. Never returns; belongs into the daemon's JoinSet.
+    /// Notices when the agent is held up, and writes what the journal lacks as soon as that can be. Never returns; belongs into
+    /// the daemon's JoinSet.
     pub async fn keep_the_pulse(&self) {
-        self.pulse.beat().await;
+        loop {
+            self.pulse.beat().await;
+            self.lock().journal.catch_up();
+        }
     }
 
     /// The time since the host's boot.
     fn now(&self) -> Duration {
-        self.since_boot + self.begun.elapsed()
+        self.clock.now()
     }
 
     /// Accepts a permitted request, in the order of these calls.
@@ -138,10 +148,14 @@ impl Orders {
                 Taken::Verdict(Verdict { detail: Some(why.into()), ..Verdict::refused(reason) })
             }
             Decision::Join(number) => match state.running.get(&number).cloned() {
-                Some(view) => {
-                    let asked = Asked { guest: permit.asker().uuid(), request: request.id };
-                    state.journal.joined(number, asked);
-                    Taken::Ticket(Box::new(Ticket::new(self.clone(), &permit, request, (number, view))))
+                Some(running) => {
+                    let guest = permit.asker().uuid();
+                    let until = self.now() + request.timeout;
+                    if let Some(running) = state.running.get_mut(&number) {
+                        running.until = running.until.max(until);
+                    }
+                    state.journal.joined(number, Asked { guest, request: request.id }, until);
+                    Taken::Ticket(Box::new(Ticket::new(self.clone(), guest, request, (number, running))))
                 }
                 None => {
                     Taken::Verdict(Verdict::failed(Reason::Busy, "the order it would join is just ending"))
@@ -149,13 +163,29 @@ impl Orders {
             },
             Decision::Begin(number) => {
                 let (sender, view) = watch::channel(View::default());
-                state.running.insert(number, view.clone());
-                let ticket = Ticket::new(self.clone(), &permit, request, (number, view));
+                let (target, until) = (permit.target(), self.now() + request.timeout);
+                let running = Running { view, target, until };
+                state.running.insert(number, running.clone());
+                let ticket = Ticket::new(self.clone(), permit.asker().uuid(), request, (number, running));
                 let grace = self.patience.kill_after.min(request.timeout / 2);
                 let errand = Errand::new(number, permit, self.now(), grace, self.patience.give_up_after);
                 slot.send(Box::pin(carry_out(self.clone(), errand, sender)));
                 Taken::Ticket(Box::new(ticket))
             }
+        }
+    }
+
+    /// The answer to a request that was accepted before, whatever became of its target and of the rules since.
+    #[must_use]
+    pub fn asked_before(self: &Arc<Self>, guest: Uuid, power: Power, request: &Request) -> Option<Taken> {
+        let state = self.lock();
+        match state.arbiter.before(&Asked { guest, request: request.id }, power)? {
+            Decision::Repeat(verdict) => Some(Taken::Verdict(*verdict)),
+            Decision::Join(number) => {
+                let running = state.running.get(&number).cloned()?;
+                Some(Taken::Ticket(Box::new(Ticket::new(self.clone(), guest, request, (number, running)))))
+            }
+            Decision::Begin(_) | Decision::Refuse(..) => None,
         }
     }
 

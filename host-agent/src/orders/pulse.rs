@@ -1,4 +1,4 @@
-//! Whether the agent was held up: stopped, starved, or its host suspended.
+//! Whether the agent was held up: stopped or starved. While the host is suspended no time passes for its guests either.
 //!
 //! In:  a beat of its own, some times a second. Out: whether beats were missed just now.
 //!
@@ -27,12 +27,10 @@ struct Beats {
 }
 
 impl Pulse {
-    /// Beats until it is dropped.
+    /// Beats once; returns when it is time for the next beat.
     pub(super) async fn beat(&self) {
-        loop {
-            self.take(Instant::now());
-            sleep(BEAT).await;
-        }
+        self.take(Instant::now());
+        sleep(BEAT).await;
     }
 
     fn take(&self, now: Instant) {

@@ -11,9 +11,9 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::timeout;
 
-use super::Orders;
 use super::carry::{View, carry_out};
 use super::errand::{Before, Errand};
+use super::{Orders, Running};
 use crate::domain::Sighting;
 use crate::journal::Known;
 use crate::order::Proof;
@@ -38,7 +38,11 @@ pub(super) fn all(orders: &Arc<Orders>) {
         };
         tracing::info!(order = number, target = %known.acting.permit.name(), "taking up an order of before the restart");
         let (sender, view) = watch::channel(View::default());
-        state.running.insert(number, view);
+        let (target, until) = (known.acting.permit.target(), known.acting.until);
+        state.running.insert(number, Running { view, target, until });
+        if until <= orders.now() {
+            state.arbiter.starting(target); // who asks now does not join what nobody waits for
+        }
         slot.send(Box::pin(resume(orders.clone(), known, sender)));
     }
 }
@@ -48,16 +52,17 @@ async fn resume(orders: Arc<Orders>, known: Known, view: watch::Sender<View>) {
     let _ = timeout(LIBVIRT_PATIENCE, inventory.wait_for(|now| now.is_complete())).await;
     let acting = known.acting;
     let held = acting.instance.map_or(Sighting::Absent, |id| orders.hypervisor.instance_again(id));
-    let left = orders.patience.give_up_after.checked_sub(orders.now().saturating_sub(acting.accepted));
+    let until = acting.until.min(acting.accepted + orders.patience.give_up_after);
+    let left = until.saturating_sub(orders.now());
     let before = Before {
         held: held.instance(),
         off: known.off.map(Proof::recorded),
-        in_time: left.is_some_and(|left| !left.is_zero()),
+        in_time: !left.is_zero(),
         acting,
     };
     let (number, permit, accepted) =
         (before.acting.order, before.acting.permit.clone(), before.acting.accepted);
-    let deadline = left.unwrap_or_default().max(LEAST);
+    let deadline = left.max(LEAST);
     let errand = Errand::new(number, permit, accepted, orders.patience.kill_after, deadline);
     carry_out(orders, errand.resumed(before), view).await;
 }

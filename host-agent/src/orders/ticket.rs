@@ -14,11 +14,10 @@ use tokio::time::{Instant, sleep_until};
 use uuid::Uuid;
 
 use super::carry::View;
-use super::{Orders, Taken};
+use super::{Orders, Running, Taken};
 use crate::arbiter::OrderNumber;
 use crate::journal::Asked;
 use crate::order::Outcome;
-use crate::policy::Permit;
 use crate::reply;
 
 /// How often an asker hears that its order runs.
@@ -40,17 +39,17 @@ pub struct Ticket {
 impl Ticket {
     pub(super) fn new(
         orders: Arc<Orders>,
-        permit: &Permit,
+        guest: Uuid,
         request: &Request,
-        (number, view): (OrderNumber, watch::Receiver<View>),
+        (number, running): (OrderNumber, Running),
     ) -> Self {
         let begun = Instant::now();
         Self {
             orders,
             number,
-            view,
-            guest: permit.asker().uuid(),
-            target: permit.target(),
+            view: running.view,
+            guest,
+            target: running.target,
             request: request.id,
             begun,
             deadline: begun + request.timeout,

@@ -151,6 +151,12 @@ impl<'a> Session<'a> {
         }
     }
 
+    /// What was decided when this very request was accepted: its target may be gone since.
+    pub(super) fn asked_before(&self, power: Power, request: &Request) -> Option<Pending> {
+        let taken = self.agent.orders.asked_before(self.guest.uuid(), power, request)?;
+        Some(Pending::Taken(request.id, taken))
+    }
+
     /// The order that this permit becomes, after the delay that the client asked for.
     pub(super) fn order(&self, permit: Permit, request: &Request) -> Pending {
         let id = request.id;

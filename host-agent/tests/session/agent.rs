@@ -161,6 +161,11 @@ impl Agent {
         &self.paper
     }
 
+    /// libvirt forgets this domain.
+    pub(crate) fn undefines(&self, name: &str) {
+        self.host.is_undefined(uuid_of(name));
+    }
+
     /// SIGTERM came.
     pub(crate) fn begins_to_stop(&self) {
         self.stopping.send_replace(true);
@@ -176,6 +181,11 @@ pub(crate) struct Killed {
 }
 
 impl Killed {
+    /// What its journal was written on.
+    pub(crate) fn paper(&self) -> &Paper {
+        &self.paper
+    }
+
     /// The agent starts again.
     pub(crate) async fn starts_after(self, away: Duration) -> Agent {
         tokio::time::advance(away).await;

@@ -29,11 +29,11 @@ impl Paper {
 }
 
 impl Store for Paper {
-    fn append(&mut self, bytes: &[u8]) -> io::Result<()> {
+    fn append(&mut self, bytes: &[u8], _: u64) -> io::Result<()> {
         self.with_room(|content| content.extend_from_slice(bytes))
     }
 
-    fn replace(&mut self, bytes: &[u8]) -> io::Result<()> {
+    fn replace(&mut self, bytes: &[u8], _: u64) -> io::Result<()> {
         self.with_room(|content| *content = bytes.to_vec())
     }
 }

@@ -33,6 +33,11 @@ impl Recorder {
         domain.instance.expect("it runs").process.kill().unwrap();
     }
 
+    /// libvirt forgets it.
+    pub(crate) fn is_undefined(&self, uuid: Uuid) {
+        self.simulated.forget(uuid);
+    }
+
     /// Somebody starts it.
     pub(crate) fn is_started(&self, uuid: Uuid) {
         self.simulated.run(uuid).unwrap();

@@ -3,9 +3,10 @@
 use std::time::Duration;
 
 use fence_vmchannel_host_agent::hypervisor::simulated::Entry;
-use fence_vmchannel_protocol::{Evidence, Power, PowerState, Reason, Ruling};
+use fence_vmchannel_host_agent::journal::{Record, Store};
+use fence_vmchannel_protocol::{Evidence, Power, PowerState, Reason, Request, Ruling};
 
-use crate::agent::{Agent, GIVE_UP, domain};
+use crate::agent::{Agent, GIVE_UP, Killed, domain};
 use crate::clock::pass;
 use crate::guest::{off, power};
 
@@ -116,6 +117,111 @@ async fn a_transient_target_is_started_from_the_xml_that_the_journal_kept() {
 
     assert_eq!((verdict.ruling, verdict.state), (Ruling::Done, Some(PowerState::On)));
     assert!(agent.runs("web2"));
+}
+
+/// A reboot of web2 whose off was proven and written down before the agent was killed, and its start was not.
+async fn proven_off_and_killed() -> (Killed, Request) {
+    let agent = beside_a_slow_one().await;
+    let asked = power(Power::Reboot, "web2");
+    agent.guest("web1").await.sends(&asked);
+    pass(SOON).await;
+    let host = agent.killed().await;
+    host.ends("web2").await;
+    let proven = Record::Off { order: 1, evidence: Evidence::ProcessGone };
+    host.paper().clone().append(&proven.to_line().unwrap(), 0).unwrap();
+    (host, asked)
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_target_that_was_proven_off_before_a_restart_is_started_after_it() {
+    let (host, asked) = proven_off_and_killed().await;
+
+    let agent = host.starts_after(SOON).await;
+    let verdict = agent.guest("web1").await.asks(&asked).await;
+
+    assert_eq!((verdict.state, verdict.evidence), (Some(PowerState::On), Some(Evidence::ProcessGone)));
+    assert_eq!(agent.orders(), ["stop web2", "start web2"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_target_that_runs_again_is_not_rebooted_once_more() {
+    let (host, asked) = proven_off_and_killed().await;
+    host.somebody_starts("web2");
+
+    let agent = host.starts_after(SOON).await;
+    let verdict = agent.guest("web1").await.asks(&asked).await;
+
+    assert_eq!((verdict.state, verdict.evidence), (Some(PowerState::On), Some(Evidence::ProcessGone)));
+    assert_eq!(agent.orders(), ["stop web2"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn nothing_is_started_for_somebody_who_does_not_wait_any_more() {
+    let (host, asked) = proven_off_and_killed().await;
+
+    let agent = host.starts_after(GIVE_UP).await;
+    let verdict = agent.guest("web1").await.asks(&asked).await;
+
+    assert_eq!((verdict.ruling, verdict.state), (Ruling::Done, None), "it was off");
+    assert!(!agent.runs("web2"), "somebody may keep it off on purpose by now");
+    assert_eq!(agent.orders(), ["stop web2"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_order_whose_asker_has_given_up_stops_nobody_after_a_restart() {
+    let agent = beside_a_slow_one().await;
+    let hasty = Request { timeout: Duration::from_secs(2), ..off("web2") };
+    agent.guest("web1").await.sends(&hasty);
+    pass(SOON).await;
+
+    let agent = agent.killed_and_started_after(Duration::from_secs(3)).await;
+    pass(Duration::from_secs(20)).await;
+
+    assert!(agent.runs("web2"));
+    assert_eq!(agent.orders(), ["stop web2"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_asks_anew_does_not_join_an_order_that_nobody_waits_for() {
+    let agent = beside(Entry { stop_ms: 60_000, ..domain("web2", "web") }).await;
+    agent.guest("web1").await.sends(&off("web2"));
+    pass(SOON).await;
+
+    let agent = agent.killed_and_started_after(2 * GIVE_UP).await;
+    let mut guest = agent.guest("web1").await;
+    let first = guest.asks_off("web2").await;
+
+    assert!(first.evidence.is_some() || first.ruling == Ruling::Failed(Reason::Busy), "{first:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_repeat_is_answered_though_its_target_is_no_longer_known() {
+    let agent = beside(Entry { persistent: false, ..domain("web2", "web") }).await;
+    let asked = off("web2");
+    let first = agent.guest("web1").await.asks(&asked).await;
+    agent.undefines("web2");
+    pass(Duration::from_secs(31)).await;
+    let mut guest = agent.guest("web1").await;
+    assert_eq!(guest.asks_off("web2").await.ruling, Ruling::Refused(Reason::NotPermitted));
+
+    let again = guest.asks(&asked).await;
+    assert_eq!(again, first);
+
+    let agent = agent.killed_and_started_after(SOON).await;
+    let after_restart = agent.guest("web1").await.asks(&asked).await;
+    assert_eq!((after_restart.state, after_restart.evidence), (first.state, first.evidence));
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_id_that_was_used_for_another_op_is_no_repeat() {
+    let agent = beside(Entry { persistent: false, ..domain("web2", "web") }).await;
+    let asked = off("web2");
+    agent.guest("web1").await.asks(&asked).await;
+
+    let verdict =
+        agent.guest("web1").await.asks(&Request { id: asked.id, ..power(Power::On, "nobody") }).await;
+
+    assert_eq!(verdict.ruling, Ruling::Refused(Reason::NotPermitted));
 }
 
 #[tokio::test(start_paused = true)]

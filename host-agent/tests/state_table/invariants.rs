@@ -140,7 +140,8 @@ fn what_runs_is_never_told_to_be_off_by_status() {
 #[test]
 fn a_known_process_is_fenced_without_libvirt() {
     let can_be = |process| matches!(process, Process::Alive | Process::Stubborn | Process::Another);
-    let settled = |scene: Scene| !matches!(scene.seen, Standing::Leaving | Standing::Moved);
+    let settled =
+        |scene: Scene| !matches!(scene.seen, Standing::Leaving | Standing::Moved | Standing::Unclear);
     let unfenced = wrong(|scene, op, answer| {
         let away = matches!(scene.word, Word::Unreachable | Word::Hangs);
         let expected = away && can_be(scene.process) && settled(scene);
