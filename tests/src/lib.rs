@@ -24,6 +24,7 @@
 //! ```
 
 pub mod asker;
+pub mod attack;
 pub mod dice;
 pub mod error;
 pub mod guest;
