@@ -98,9 +98,10 @@ fn slowest_thread(pid: i32) -> Option<(String, String)> {
         let waiting = fs::read_to_string(thread.path().join("wchan")).unwrap_or_default();
         Some((state, waiting))
     });
-    told.max_by_key(|(state, _)| match state.chars().next() {
-        Some('D') => 2,
-        Some('Z' | 'X') => 0,
+    // The first of several: the process's own first thread, if it is one of them.
+    told.min_by_key(|(state, _)| match state.chars().next() {
+        Some('D') => 0,
+        Some('Z' | 'X') => 2,
         _ => 1,
     })
 }
