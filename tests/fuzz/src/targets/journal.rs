@@ -111,12 +111,12 @@ impl Disk {
 }
 
 impl Store for Disk {
-    fn append(&mut self, bytes: &[u8]) -> io::Result<()> {
+    fn append(&mut self, bytes: &[u8], _spare: u64) -> io::Result<()> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).extend_from_slice(bytes);
         Ok(())
     }
 
-    fn replace(&mut self, bytes: &[u8]) -> io::Result<()> {
+    fn replace(&mut self, bytes: &[u8], _spare: u64) -> io::Result<()> {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = bytes.to_vec();
         Ok(())
     }
