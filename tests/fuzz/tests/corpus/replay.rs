@@ -2,6 +2,7 @@ use std::path::{Path, PathBuf};
 use std::{env, fs, io};
 
 use fence_vmchannel_fuzz::TARGETS;
+use fence_vmchannel_host_agent::journal::records;
 
 /// Files of one target's corpus, and bytes of one file.
 const MOST_FILES: usize = 200;
@@ -57,6 +58,13 @@ every_input_holds! {
 #[test]
 fn the_golden_lines_hold_as_streams() {
     holds_for("lines", &Path::new(env!("CARGO_MANIFEST_DIR")).join("../../protocol/tests/golden"));
+}
+
+#[test]
+fn a_journal_as_the_agent_writes_it_is_read_whole() {
+    let (records, broken) = records(&fs::read(corpus().join("journal/eventful")).unwrap());
+
+    assert_eq!((records.len(), broken), (7, 0), "the format changed: write corpus/journal/eventful anew");
 }
 
 #[test]
