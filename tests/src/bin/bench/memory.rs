@@ -25,6 +25,8 @@ pub(crate) struct Held {
     pub(crate) anonymous: usize,
     pub(crate) descriptors: usize,
     pub(crate) threads: usize,
+    /// On a core, since its start.
+    pub(crate) ran: Duration,
 }
 
 impl Held {
@@ -41,6 +43,7 @@ impl Held {
             anonymous: kib("Anonymous:")?,
             descriptors: fs::read_dir(format!("/proc/{pid}/fd"))?.count(),
             threads: fs::read_dir(format!("/proc/{pid}/task"))?.count(),
+            ran: processor_time(pid)?,
         })
     }
 

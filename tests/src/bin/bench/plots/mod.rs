@@ -121,7 +121,13 @@ mod tests {
             report.attack(attack);
         }
         for channels in [100, 1000] {
-            let held = Held { resident: 20_000 + channels, anonymous: channels, descriptors: 1, threads: 1 };
+            let held = Held {
+                resident: 20_000 + channels,
+                anonymous: channels,
+                descriptors: 1,
+                threads: 1,
+                ran: Duration::ZERO,
+            };
             report.holds(Holding { channels, connected: channels, who: "agent", held: Ok(held), idle: None });
         }
         let place = std::env::temp_dir().join(format!("bench-plots-{}", std::process::id()));

@@ -32,7 +32,7 @@ One guest misbehaves, another one asks for a `status` each 55 ms: from its first
 bytes each second that never become a request. `close`: the channel is closed. `flood`: valid requests as fast as they are
 taken, with the replies read. `noise`: bytes that are no request, as fast as they are taken. `deaf`: valid requests, with no reply
 read. What no answer came to within 5 s counts as unanswered, and ends the round.
-Idle is the daemon's part of a core afterwards, while nobody asks.
+CPU is the daemon's part of a core, idle the same afterwards, while nobody asks.
 
 ![How long an honest guest waits](performance/attacks.svg)
 ";
@@ -43,7 +43,7 @@ what belongs to the process alone. A process that does nothing but hold a connec
 beside: below that nobody who uses libvirt can be. The agent's domains are those of a real libvirtd: a listening socket for each, and
 a connection and a pidfd for each that is connected, which are as many as the machine's limit of descriptors allows.
 fence_virtd's domains are those of libvirt's test driver in libvirtd, since its channels exist only while a domain runs; all
-of them are connected.
+of them are connected. CPU is all that the process took since its start, idle its part of a core while nobody asks.
 
 ![Memory over channels](performance/memory.svg)
 ";
@@ -136,8 +136,7 @@ fn cells(row: &Row) -> [String; 13] {
 }
 
 fn attacks(f: &mut fmt::Formatter<'_>, attacks: &[Attack]) -> fmt::Result {
-    let head =
-        ["attack", "daemon", "answers", "p50", "p99", "unanswered", "CPU", "CPU idle", "ends at SIGTERM"];
+    let head = ["attack", "daemon", "answers", "p50", "p99", "unanswered", "CPU", "idle", "ends at SIGTERM"];
     let mut lines = vec![head.map(str::to_owned)];
     lines.extend(attacks.iter().map(|attack| {
         let times = match attack.answers.count() {
@@ -163,15 +162,20 @@ fn attacks(f: &mut fmt::Formatter<'_>, attacks: &[Attack]) -> fmt::Result {
 }
 
 fn holdings(f: &mut fmt::Formatter<'_>, holdings: &[Holding]) -> fmt::Result {
-    let head = ["channels", "connected", "who", "RSS", "anonymous", "descriptors", "threads", "CPU idle"];
+    let head =
+        ["channels", "connected", "who", "RSS", "anonymous", "descriptors", "threads", "CPU, ms", "idle"];
     let mut lines = vec![head.map(str::to_owned)];
     lines.extend(holdings.iter().map(|holding| {
         let figures = match &holding.held {
-            Ok(held) => [held.resident, held.anonymous, held.descriptors, held.threads]
-                .map(|figure| figure.to_string()),
-            Err(why) => [why.clone(), String::new(), String::new(), String::new()],
+            Ok(held) => {
+                let [resident, anonymous, descriptors, threads] =
+                    [held.resident, held.anonymous, held.descriptors, held.threads]
+                        .map(|figure| figure.to_string());
+                [resident, anonymous, descriptors, threads, held.ran.as_millis().to_string()]
+            }
+            Err(why) => [why.clone(), String::new(), String::new(), String::new(), String::new()],
         };
-        let [resident, anonymous, descriptors, threads] = figures;
+        let [resident, anonymous, descriptors, threads, ran] = figures;
         let idle = holding.idle.map(percent).unwrap_or_default();
         [
             holding.channels.to_string(),
@@ -181,6 +185,7 @@ fn holdings(f: &mut fmt::Formatter<'_>, holdings: &[Holding]) -> fmt::Result {
             anonymous,
             descriptors,
             threads,
+            ran,
             idle,
         ]
     }));
