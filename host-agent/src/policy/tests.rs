@@ -2,6 +2,8 @@ use std::fs;
 
 use super::*;
 use crate::domain::Standing;
+use crate::hypervisor::Hypervisor;
+use crate::hypervisor::simulated::{Entry, Simulated};
 
 fn domain(name: &str, cluster: Option<&str>) -> Domain {
     let uuid = uuid::Uuid::from_u128(name.bytes().fold(7, |sum, b| sum * 257 + u128::from(b)));
@@ -160,4 +162,68 @@ fn a_policy_directory_that_cannot_be_read_closes_everything() {
 
     assert_eq!(loaded.problems.len(), 1);
     assert!(!loaded.policy.decide(&web1, Action::Off, &web2).allowed);
+}
+
+/// Running domains of these names and clusters, and the first one as a guest.
+async fn guest_among(names: &[(&str, &str)]) -> (Guest, Inventory) {
+    let entry = |(name, cluster): &(&str, &str)| Entry {
+        name: name.parse().unwrap(),
+        uuid: domain(name, None).uuid,
+        cluster: Some((*cluster).to_owned()),
+        running: true,
+        persistent: true,
+        stop_ms: 0,
+        stubborn: false,
+        immortal: false,
+    };
+    let hypervisor = Simulated::of(names.iter().map(entry).collect(), std::path::Path::new("/run"));
+    let inventory: Inventory = hypervisor.domains().await.unwrap().into_iter().collect();
+    let asker = inventory.get(domain(names[0].0, None).uuid).unwrap();
+    (Guest::recognise(&hypervisor, asker, 0).unwrap(), inventory)
+}
+
+#[tokio::test]
+async fn a_permit_says_who_may_do_what_to_whom_and_by_which_rule() {
+    let (web1, inventory) = guest_among(&[("web1", "web"), ("web2", "web")]).await;
+    let web2 = domain("web2", None);
+
+    for target in [Target::Name(web2.name.clone()), Target::Uuid(web2.uuid)] {
+        let permit = Policy::default().permit(&web1, Power::Reboot, &target, &inventory).unwrap();
+
+        assert_eq!((permit.asker().uuid(), permit.asker().name()), (web1.uuid(), web1.name()));
+        assert_eq!((permit.target(), permit.name(), permit.power()), (web2.uuid, &web2.name, Power::Reboot));
+        assert!(permit.rule().contains("members of cluster \"web\""), "{}", permit.rule());
+    }
+}
+
+#[tokio::test]
+async fn a_guest_is_told_the_same_of_what_is_not_its_own_and_of_what_is_not_there() {
+    let (web1, inventory) = guest_among(&[("web1", "web"), ("db1", "db")]).await;
+    let refusal = |name: &str| {
+        let target = name.parse().unwrap();
+        Policy::default().permit(&web1, Power::Off, &target, &inventory).unwrap_err()
+    };
+
+    assert_eq!(refusal("db1").reason, Reason::NotPermitted);
+    assert_eq!(refusal("nobody").reason, Reason::NotPermitted);
+    assert_ne!(refusal("db1").rule, refusal("nobody").rule, "the operator is told which it was");
+}
+
+#[test]
+fn an_action_is_shown_as_it_is_written() {
+    for action in Action::ALL {
+        assert_eq!(action.to_string().parse(), Ok(action));
+    }
+}
+
+#[test]
+fn thirty_two_hex_digits_are_a_name_and_only_hyphens_make_a_uuid() {
+    let by_uuid = domain("web1", None);
+    let by_name = Domain { name: "0123456789abcdef".repeat(2).parse().unwrap(), ..domain("web2", None) };
+    let to = |word: &str| policy(&format!("[[allow]]\nfrom = ['*']\nto = ['{word}']\n"));
+    let digits = by_uuid.uuid.simple().to_string();
+
+    assert!(to(&by_uuid.uuid.to_string()).decide(&by_name, Action::Off, &by_uuid).allowed);
+    assert!(!to(&digits).decide(&by_name, Action::Off, &by_uuid).allowed);
+    assert!(to(by_name.name.as_str()).decide(&by_uuid, Action::Off, &by_name).allowed);
 }
