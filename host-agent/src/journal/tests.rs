@@ -94,8 +94,9 @@ fn what_was_written_is_known_again_after_a_restart() {
 
     assert_eq!(after, before);
     assert_eq!(after[0].1.acting.askers, [asked(1), asked(3)]);
-    assert_eq!(after[0].1.ended, Some(ended(60)));
-    assert_eq!(after[1].1.ended, None);
+    assert_eq!(after[0].1.answered, [(asked(3), Verdict::failed(Reason::Timeout, "not done in time"))]);
+    assert_eq!((after[0].1.off, &after[0].1.ended), (Some(Evidence::ProcessGone), &Some(ended(60))));
+    assert_eq!((after[1].1.off, &after[1].1.ended), (None, &None));
 }
 
 #[test]
