@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use fence_vmchannel_protocol::{Phase, Reason, Verdict};
-use futures_util::future::BoxFuture;
+use futures_util::future::{BoxFuture, join};
 use futures_util::stream::{FuturesUnordered, StreamExt};
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep, sleep_until};
@@ -289,12 +289,15 @@ impl Carrier {
             None => domain.clone(),
         };
         let domain = self.domain.as_ref().map(known);
+        let (uuid, since) = (self.errand.permit.target(), Instant::now());
         Some(Box::pin(async move {
+            // Beside the stop, since it takes some milliseconds: is it the domain's only process?
+            join(orders.hypervisor.process_of(uuid, Duration::ZERO), instance.process.gone()).await;
             loop {
                 instance.process.gone().await;
                 if let Some(proof) = Proof::process_gone(&instance) {
                     let another = match domain {
-                        Some(domain) => runs_again(&*orders.hypervisor, &domain, &instance).await,
+                        Some(domain) => runs_again(&*orders.hypervisor, &domain, &instance, since).await,
                         None => true, // nobody looked: look again
                     };
                     return (Event::ProcessGone(proof, another), None);

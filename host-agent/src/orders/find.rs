@@ -135,15 +135,24 @@ fn may_be_ours(standing: Standing) -> bool {
     }
 }
 
-/// Whether the domain has another process than the one that is gone. One that only a look at all processes had found may
-/// not have been the only one.
-pub(super) async fn runs_again(hypervisor: &dyn Hypervisor, domain: &Domain, gone: &Instance) -> bool {
+/// Whether the domain has another process than the one that is gone: a new one, or one that was there all along and that
+/// libvirt lost sight of. All processes were looked at, or are now, after `since`. Where they could not be, a process that is
+/// known was the only one; one that only such a look had found may not have been.
+pub(super) async fn runs_again(
+    hypervisor: &dyn Hypervisor,
+    domain: &Domain,
+    gone: &Instance,
+    since: Instant,
+) -> bool {
     let ended = Domain { instance: Some(gone.clone()), ..domain.clone() };
     if hypervisor.instance_now(&ended) != Sighting::Absent {
         return true;
     }
-    let was_known = domain.instance.as_ref() == Some(gone);
-    !was_known && hypervisor.process_of(domain.uuid, Duration::ZERO).await != Sighting::Absent
+    match hypervisor.process_of(domain.uuid, since.elapsed()).await {
+        Sighting::Runs(_) => true,
+        Sighting::Absent => false,
+        Sighting::Unsure => domain.instance.as_ref() != Some(gone),
+    }
 }
 
 #[cfg(test)]

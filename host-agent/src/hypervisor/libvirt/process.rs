@@ -207,8 +207,8 @@ pub fn again(id: InstanceId) -> Sighting {
 /// The QEMU processes of the host.
 #[derive(Debug, Default)]
 pub struct Everyone {
-    /// By the domain that their arguments name.
-    pub domains: HashMap<Uuid, Instance>,
+    /// By the domain that their arguments name. One that libvirt lost sight of may run beside another.
+    pub domains: HashMap<Uuid, Vec<Instance>>,
     /// Whether there is one of which nobody can tell whose it is.
     pub is_unsure: bool,
 }
@@ -220,7 +220,7 @@ pub fn everyone() -> io::Result<Everyone> {
     for entry in fs::read_dir("/proc")? {
         let pid = entry?.file_name().to_str().and_then(|name| name.parse().ok()).and_then(Pid::from_raw);
         match pid.filter(|pid| is_qemu(*pid)).map(qemu).transpose()?.flatten() {
-            Some((Named::Domain(uuid), instance)) => drop(found.domains.insert(uuid, instance)),
+            Some((Named::Domain(uuid), instance)) => found.domains.entry(uuid).or_default().push(instance),
             Some((Named::Nothing, _)) => found.is_unsure = true,
             Some((Named::Another, _)) | None => {}
         }

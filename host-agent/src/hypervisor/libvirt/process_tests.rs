@@ -126,6 +126,17 @@ fn a_process_is_held_once_however_often_it_is_found() {
 }
 
 #[test]
+fn of_two_processes_of_one_domain_both_are_found() {
+    let (one, other) = (Machine::start(13), Machine::start(13));
+
+    let found = everyone().unwrap();
+
+    let mut pids: Vec<_> = found.domains[&one.uuid].iter().map(|instance| instance.id.pid).collect();
+    pids.sort_unstable();
+    assert_eq!(pids, [one.pid().min(other.pid()), one.pid().max(other.pid())]);
+}
+
+#[test]
 fn what_was_learned_of_a_process_holds_though_its_arguments_cannot_be_read_any_more() {
     let mut machine = Machine::start(12);
     let held = machine.instance().unwrap();

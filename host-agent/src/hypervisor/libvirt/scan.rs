@@ -50,10 +50,11 @@ impl Scan {
             None => self.look().await,
         };
         let Some((_, everyone)) = last.as_ref() else { return Sighting::Unsure };
-        match everyone.domains.get(&uuid) {
-            Some(instance) if !instance.process.is_gone() => Sighting::Runs(instance.clone()),
-            Some(_) | None if everyone.is_unsure => Sighting::Unsure,
-            Some(_) | None => Sighting::Absent,
+        let mut found = everyone.domains.get(&uuid).into_iter().flatten();
+        match found.find(|instance| !instance.process.is_gone()) {
+            Some(instance) => Sighting::Runs(instance.clone()),
+            None if everyone.is_unsure => Sighting::Unsure,
+            None => Sighting::Absent,
         }
     }
 
