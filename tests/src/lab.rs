@@ -58,11 +58,12 @@ impl Lab {
     /// # Errors
     /// When this is not root, libvirt is not installed, or libvirtd does not start.
     pub fn start() -> Result<Self> {
+        let supervisor = programs::ours("fence-vmchannel-lab")?;
         let directory = nix::unistd::mkdtemp("/tmp/fvl.XXXXXX").doing("make the lab's directory")?;
         remember_capabilities(&directory)?;
         let log = directory.join("supervisor.log");
         let log = File::create(&log).doing(format!("make {}", log.display()))?;
-        let mut process = Command::new(programs::ours("fence-vmchannel-lab")?)
+        let mut process = Command::new(supervisor)
             .arg(&directory)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())

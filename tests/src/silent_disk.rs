@@ -13,7 +13,6 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{ErrorKind, Read, Write};
 use std::os::fd::{AsFd, AsRawFd};
 use std::os::unix::net::UnixStream;
-use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -68,7 +67,7 @@ impl SilentDisk {
             if let Some(kernel) = kernel {
                 serve(&kernel, &ended, &is_silent, &keep);
                 drop(kernel); // everybody who waits gets an error now
-                unmount(Path::new(MOUNT));
+                umount2(MOUNT, MntFlags::MNT_DETACH).ok();
             }
         });
         let disk = Self { silent, kept: Mutex::new(kept), end: Some(end), server: Some(server) };
@@ -103,16 +102,6 @@ impl Drop for SilentDisk {
             server.join().ok();
         }
     }
-}
-
-/// Takes the file system away, for a lab whose test died.
-pub(crate) fn unmount(place: &Path) {
-    umount2(place, MntFlags::MNT_DETACH).ok();
-}
-
-/// Where a dead test may have left one.
-pub(crate) fn place() -> &'static Path {
-    Path::new(MOUNT)
 }
 
 fn open() -> Result<File> {

@@ -68,6 +68,8 @@ fn a_lab_that_ends_leaves_no_process_and_no_file_not_even_a_stuck_guest() -> Res
     processes[1].freeze()?;
     let (directory, libvirtd) = (lab.directory().to_owned(), lab.libvirtd_pid()?);
     let mut stranger = lab.command("sleep").arg("1000").spawn().unwrap();
+    let mount = "mkdir /run/full && mount -t tmpfs none /run/full && touch /run/full/file";
+    assert!(lab.command("sh").args(["-c", mount]).status().unwrap().success());
     std::mem::forget((stopped, frozen)); // as if the test had been killed
 
     drop(lab);

@@ -11,13 +11,13 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use nix::mount::{MntFlags, umount2};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::unistd::Pid;
 use rustix::process::{PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 
-use super::{freezer, supervisor};
+use super::{freezer, rooms, supervisor};
 use crate::error::{Doing, LabError, Result};
-use crate::silent_disk;
 
 const MOUNTS: &str = "/proc/self/ns/mnt";
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -61,8 +61,25 @@ pub(super) fn clear(directory: &Path, bounds: &Bounds) -> Result<()> {
         supervisor::reap()?;
     }
     freezer::remove_all(directory);
-    silent_disk::unmount(silent_disk::place());
+    if bounds.inside().is_some() {
+        unmount_all();
+    }
     fs::remove_dir_all(directory).doing(format!("remove {}", directory.display()))
+}
+
+/// What tests mounted in the lab's rooms, the last one first.
+fn unmount_all() {
+    let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
+    let places = mounts.lines().filter_map(|mount| mount.split(' ').nth(4)); // proc_pid_mountinfo(5)
+    let in_a_room = |place: &&str| {
+        let below =
+            |(room, _): &(&str, &str)| place.strip_prefix(room).is_some_and(|rest| rest.starts_with('/'));
+        rooms::ROOMS.iter().any(below)
+    };
+    let places: Vec<&str> = places.filter(in_a_room).collect();
+    for place in places.iter().rev() {
+        umount2(*place, MntFlags::MNT_DETACH).ok();
+    }
 }
 
 fn end(pids: &[i32]) {
