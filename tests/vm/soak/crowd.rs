@@ -132,7 +132,7 @@ fn persist(
     let begun = Instant::now();
     loop {
         match asker.ask(request) {
-            Ok(answer) if answer.verdict.ruling == Ruling::Refused(Reason::Busy) => {}
+            Ok(answer) if must_ask_again(&answer) => {}
             Ok(answer) => return Ok(answer),
             Err(lost) if begun.elapsed() > LOST => return Err(lost),
             Err(_) => reconnect(soak, asker),
@@ -141,6 +141,11 @@ fn persist(
             return Err(LabError::Supervisor("busy for ever".into()));
         }
     }
+}
+
+/// Another order is open, or the agent is just ending.
+fn must_ask_again(answer: &Answer) -> bool {
+    matches!(answer.verdict.ruling, Ruling::Refused(Reason::Busy) | Ruling::Failed(Reason::Stopping))
 }
 
 /// Floods its own channel with garbage, leaves in the middle, and knocks at the witness's door as a stranger.
