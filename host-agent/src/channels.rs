@@ -71,6 +71,7 @@ impl Channels {
         });
         for spec in wanted() {
             if !tended.iter().any(|one| one.door.spec == *spec) {
+                tended.reserve_exact(1);
                 tended.push(Tended::begin(domain.uuid, spec, agent, tasks));
             }
         }
@@ -101,9 +102,9 @@ impl Channels {
 impl Tended {
     fn begin(domain: Uuid, spec: &ChannelSpec, agent: &Arc<Agent>, tasks: &mut JoinSet<Task>) -> Self {
         let door = Arc::new(Door { domain, spec: spec.clone(), changed: Notify::new() });
-        let tending = tend(door.clone(), agent.clone());
+        let (tended, agent) = (door.clone(), agent.clone());
         let task = tasks.spawn(async move {
-            tending.await;
+            tend(tended, agent).await;
             Task::Channel
         });
         Self { door, task }

@@ -6,6 +6,7 @@
 //! owner can connect.
 
 use std::fs;
+use std::future::poll_fn;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
@@ -62,9 +63,9 @@ impl Listener {
         Ok(Self(socket))
     }
 
-    /// The next connection and its peer. Cancel safe.
+    /// The next connection and its peer. Cancel safe; for one task only, which is woken.
     pub async fn accept(&self) -> io::Result<(UnixStream, Peer)> {
-        let (stream, _) = self.0.accept().await?;
+        let (stream, _) = poll_fn(|context| self.0.poll_accept(context)).await?;
         let peer = peer(&stream)?;
         Ok((stream, peer))
     }

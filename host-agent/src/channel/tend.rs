@@ -54,6 +54,12 @@ struct Tended {
     strangers: Quota,
 }
 
+/// The domain's QEMU at our socket.
+struct Visitor {
+    stream: UnixStream,
+    guest: Guest,
+}
+
 /// How fast a channel takes connections.
 struct Pace {
     knocks: Bucket,
@@ -76,7 +82,7 @@ pub async fn tend(door: Arc<Door>, agent: Arc<Agent>) {
     let tended = Tended { door, agent, place, strangers: Quota::default() };
     match tended.door.spec.mode {
         Mode::Connect => tended.listen().await,
-        Mode::Bind => tended.reach().await,
+        Mode::Bind => Box::pin(tended.reach()).await,
     }
 }
 
@@ -141,14 +147,16 @@ impl Tended {
     async fn accept(&self, listener: &Listener) {
         self.place.set(Served::Waiting);
         let mut pace = Pace::new();
-        let mut next: Option<(UnixStream, Guest)> = None;
+        let mut next: Option<Box<Visitor>> = None;
         loop {
-            let Some((stream, guest)) = next.take() else {
-                next = self.next_guest(listener, &mut pace).await;
+            let Some(visitor) = next.take() else {
+                next = self.next_visitor(listener, &mut pace).await;
                 continue;
             };
-            next = self.serve_accepted(stream, &guest, listener, &mut pace).await;
-            if next.is_none() && guest.instance().process.is_gone() {
+            let process = visitor.guest.instance().process.clone();
+            // On the heap, so that a channel where nobody is connected has no room for it.
+            next = Box::pin(self.serve_accepted(*visitor, listener, &mut pace)).await;
+            if next.is_none() && process.is_gone() {
                 return;
             }
         }
@@ -157,15 +165,15 @@ impl Tended {
     /// Serves until the connection ends, or a second one takes its place.
     async fn serve_accepted(
         &self,
-        stream: UnixStream,
-        guest: &Guest,
+        visitor: Visitor,
         listener: &Listener,
         pace: &mut Pace,
-    ) -> Option<(UnixStream, Guest)> {
-        self.served(guest);
+    ) -> Option<Box<Visitor>> {
+        let Visitor { stream, guest } = visitor;
+        self.served(&guest);
         let quota = self.quota();
-        // On the heap, so that a channel where nobody is connected has no room for it.
-        let mut served = Box::pin(session::serve(Channel::new(stream), guest, &self.agent, &quota));
+        let served = session::serve(Channel::new(stream), &guest, &self.agent, &quota);
+        let mut served = std::pin::pin!(served);
         let next = loop {
             tokio::select! {
                 ended = &mut served => {
@@ -173,7 +181,7 @@ impl Tended {
                     break None;
                 }
                 // QEMU has one connection: a second one of its own means that it dropped the first.
-                again = self.next_guest(listener, pace) => {
+                again = self.next_visitor(listener, pace) => {
                     if again.is_some() {
                         break again;
                     }
@@ -185,7 +193,7 @@ impl Tended {
     }
 
     /// The next connection, if it is the domain's QEMU. Cancel safe: a connection is taken at its end.
-    async fn next_guest(&self, listener: &Listener, pace: &mut Pace) -> Option<(UnixStream, Guest)> {
+    async fn next_visitor(&self, listener: &Listener, pace: &mut Pace) -> Option<Box<Visitor>> {
         if pace.ready_at() > Instant::now() {
             sleep_until(pace.ready_at()).await;
         }
@@ -201,7 +209,7 @@ impl Tended {
                 pace.knocks.take();
                 let guest = self.recognise(peer).filter(|_| !socket::is_hung_up(&stream))?;
                 pace.sessions.take();
-                Some((stream, guest))
+                Some(Box::new(Visitor { stream, guest }))
             }
             Err(error) => {
                 self.not_accepted(&error);
@@ -254,7 +262,8 @@ impl Tended {
     async fn serve_bound(&self, stream: UnixStream, guest: &Guest, taken_before: bool) {
         self.served(guest);
         let quota = self.quota();
-        let mut served = Box::pin(session::serve(Channel::new(stream), guest, &self.agent, &quota));
+        let served = session::serve(Channel::new(stream), guest, &self.agent, &quota);
+        let mut served = std::pin::pin!(served);
         let mut check = Instant::now() + RETRY;
         loop {
             tokio::select! {

@@ -228,7 +228,10 @@ impl Census {
             let last = self.published.borrow();
             last.complete == self.inventory.complete
                 && last.domains.len() == self.inventory.domains.len()
-                && self.inventory.iter().all(|domain| last.get(domain.uuid).is_some_and(|old| old == domain))
+                && self
+                    .inventory
+                    .iter()
+                    .all(|domain| last.get(domain.uuid).is_some_and(|old| Arc::ptr_eq(old, domain)))
         };
         if !unchanged {
             self.published.send_replace(Arc::new(self.inventory.clone()));

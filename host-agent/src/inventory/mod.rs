@@ -23,7 +23,8 @@ pub struct Inventory {
     /// Whether libvirt listed all its domains at least once.
     complete: bool,
     domains: HashMap<Uuid, Arc<Domain>>,
-    names: HashMap<Name, Uuid>,
+    /// Shared by all snapshots until a name changes.
+    names: Arc<HashMap<Name, Uuid>>,
 }
 
 impl Inventory {
@@ -56,7 +57,7 @@ impl Inventory {
     /// Takes what was seen of one domain. A process that lives is never forgotten, whatever libvirt and its files say; and
     /// a domain that moved away has moved until it runs here again: libvirt forgets that at its restart.
     fn put(&mut self, mut domain: Domain) {
-        if let Some(old) = self.remove(domain.uuid) {
+        if let Some(old) = self.get(domain.uuid) {
             if old.instance == domain.instance || old.is_alive() {
                 domain.instance.clone_from(&old.instance);
             }
@@ -64,8 +65,16 @@ impl Inventory {
             if old.standing == Standing::Moved && domain.standing == Standing::ShutOff && !runs_again {
                 domain.standing = Standing::Moved;
             }
+            if **old == domain {
+                return; // all snapshots share the one that they have
+            }
+            if old.name != domain.name {
+                self.remove(domain.uuid);
+            }
         }
-        self.names.insert(domain.name.clone(), domain.uuid);
+        if self.names.get(&domain.name) != Some(&domain.uuid) {
+            Arc::make_mut(&mut self.names).insert(domain.name.clone(), domain.uuid);
+        }
         self.domains.insert(domain.uuid, Arc::new(domain));
     }
 
@@ -79,7 +88,7 @@ impl Inventory {
     fn remove(&mut self, uuid: Uuid) -> Option<Arc<Domain>> {
         let old = self.domains.remove(&uuid)?;
         if self.names.get(&old.name) == Some(&uuid) {
-            self.names.remove(&old.name);
+            Arc::make_mut(&mut self.names).remove(&old.name);
         }
         Some(old)
     }
