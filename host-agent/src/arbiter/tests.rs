@@ -326,3 +326,34 @@ fn a_reboot_of_before_a_restart_is_joined_only_while_its_target_is_not_proven_of
     assert_eq!(restored(&running).accept(&another, NOW), Decision::Join(7));
     assert!(matches!(restored(&started).accept(&another, NOW), Decision::Refuse(Reason::Busy, _)));
 }
+
+#[test]
+fn what_a_request_was_answered_is_known_by_its_own_id_and_guest() {
+    let mut arbiter = Arbiter::default();
+    let (first, second) = (application(1, 1, Power::Off, 2), application(1, 2, Power::Off, 3));
+    arbiter.accept(&first, NOW);
+    arbiter.accept(&second, NOW);
+    assert_eq!(arbiter.given(&first.asked()), None, "it is not over");
+    let verdict = Verdict::failed(Reason::Timeout, "not in time");
+
+    arbiter.settle(2, &verdict, NOW);
+
+    assert_eq!(arbiter.given(&second.asked()), Some(&verdict));
+    assert_eq!(arbiter.given(&first.asked()), None);
+    assert_eq!(arbiter.given(&application(4, 2, Power::Off, 3).asked()), None, "another guest");
+}
+
+#[test]
+fn what_became_of_a_request_is_found_by_its_id_and_what_it_was_for() {
+    let mut arbiter = Arbiter::default();
+    let (first, second) = (application(1, 1, Power::Off, 2), application(1, 2, Power::On, 3));
+    arbiter.accept(&first, NOW);
+    arbiter.accept(&second, NOW);
+    arbiter.settle(2, &Verdict::new(Ruling::Done), NOW);
+
+    let repeat = Decision::Repeat(Box::new(Verdict::new(Ruling::Done)));
+    assert_eq!(arbiter.before(&first.asked(), Power::Off), Some(Decision::Join(1)));
+    assert_eq!(arbiter.before(&second.asked(), Power::On), Some(repeat));
+    assert_eq!(arbiter.before(&first.asked(), Power::On), None, "that was for something else");
+    assert_eq!(arbiter.before(&application(1, 9, Power::Off, 2).asked(), Power::Off), None, "another id");
+}
