@@ -8,6 +8,7 @@ mod speaker;
 mod words;
 
 use std::env;
+use std::fs::File;
 use std::io::{self, Read, stdin};
 use std::os::unix::net::UnixStream;
 use std::sync::atomic::AtomicBool;
@@ -31,7 +32,8 @@ fn main() -> io::Result<()> {
 
 /// Connects when a byte comes on stdin, which many share, and stays until the agent ends.
 fn be_silent(socket: &str) -> io::Result<()> {
-    stdin().read_exact(&mut [0])?;
+    // standard input as Rust has it would read everybody's bytes at once
+    File::open("/dev/stdin")?.read_exact(&mut [0])?;
     let mut stream = UnixStream::connect(socket)?;
     while stream.read(&mut [0; 64])? > 0 {}
     Ok(())
