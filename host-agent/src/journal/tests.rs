@@ -255,3 +255,46 @@ fn a_permit_is_read_back_as_it_was_given() {
     assert_eq!((permit.power(), permit.name().as_str()), (Power::Off, "web2"));
     assert_eq!(permit.asker().instance(), InstanceId { pid: 11, started: 1 });
 }
+
+/// How often everything was written anew, and the room that was to be left each time that something was added.
+#[derive(Clone, Default)]
+struct Watched(Arc<Mutex<(usize, Vec<u64>)>>);
+
+impl Store for Watched {
+    fn append(&mut self, _: &[u8], spare: u64) -> io::Result<()> {
+        self.0.lock().unwrap().1.push(spare);
+        Ok(())
+    }
+
+    fn replace(&mut self, _: &[u8], _: u64) -> io::Result<()> {
+        self.0.lock().unwrap().0 += 1;
+        Ok(())
+    }
+}
+
+#[test]
+fn a_journal_of_a_hundred_orders_is_only_added_to() {
+    let watched = Watched::default();
+    let mut journal = Journal::open(Box::new(watched.clone()), &[], "boot one");
+
+    for number in 1..=100 {
+        journal.acting(acting(number)).unwrap();
+        journal.ended(number, ended(number));
+    }
+
+    assert_eq!(watched.0.lock().unwrap().0, 1, "when it was opened");
+}
+
+#[test]
+fn an_order_begins_only_where_there_is_room_for_the_ends_of_a_hundred_others() {
+    let watched = Watched::default();
+    let mut journal = Journal::open(Box::new(watched.clone()), &[], "boot one");
+
+    journal.acting(acting(1)).unwrap();
+    journal.ended(1, ended(60));
+
+    let end = Record::Ended { order: 1, ended: ended(60) }.to_line().unwrap().len();
+    let spare = watched.0.lock().unwrap().1.clone();
+    assert!(spare[0] > 100 * u64::try_from(end).unwrap(), "{spare:?}");
+    assert_eq!(spare[1], 0, "an end is written if it fits");
+}
