@@ -1,10 +1,12 @@
 //! libvirtd dies, hangs and comes back at any moment of an order: nothing false is said, nothing is lost.
 
 use std::panic::resume_unwind;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
 use fence_vmchannel_protocol::{Evidence, Power};
+use fence_vmchannel_tests::guest::Process;
 use fence_vmchannel_tests::rounds::{Spread, rounds};
 use fence_vmchannel_tests::{Agent, Asker, Dice, Guest, Lab, Result};
 
@@ -66,6 +68,18 @@ fn strike(lab: &Lab, fate: Fate) -> Result<()> {
     if matches!(fate.blow, Blow::Killed) { lab.libvirtd_start() } else { lab.libvirtd_cont() }
 }
 
+/// Asks for the target's state until the round is over; it must never be "off" while the process lives.
+fn witness(asker: &mut Asker<'_>, target: &Guest<'_>, process: &Process, over: &AtomicBool) -> Result<usize> {
+    let mut asked = 0;
+    while !over.load(Ordering::SeqCst) {
+        let seen = asker.status(target, PATIENCE)?;
+        assert!(process.is_gone() || !seen.says_off(), "false: {seen:?}");
+        asked += 1;
+        thread::sleep(Duration::from_millis(55)); // 20 requests in a second
+    }
+    Ok(asked)
+}
+
 #[test]
 fn whatever_happens_to_libvirtd_meanwhile_each_off_is_true_and_each_request_has_its_verdict() -> Result<()> {
     let lab = Lab::start()?;
@@ -73,7 +87,8 @@ fn whatever_happens_to_libvirtd_meanwhile_each_off_is_true_and_each_request_has_
     let mut asker = Asker::in_cluster(&lab, "chaos1", "web")?;
     let target = Guest::named("chaos2").in_cluster("web").cheap().define(&lab)?;
     let mut dice = Dice::cast()?;
-    let (mut took, mut failed) = (Vec::new(), Vec::new());
+    let mut other = Asker::in_cluster(&lab, "chaos3", "web")?;
+    let (mut took, mut failed, mut seen) = (Vec::new(), Vec::new(), 0);
 
     for round in 0..rounds(12) {
         target.start()?;
@@ -82,17 +97,21 @@ fn whatever_happens_to_libvirtd_meanwhile_each_off_is_true_and_each_request_has_
         if fate.stubborn {
             process.stop()?;
         }
-        let answer = thread::scope(|scope| -> Result<_> {
+        let over = AtomicBool::new(false);
+        let (answer, gone) = thread::scope(|scope| -> Result<_> {
             let struck = scope.spawn(|| strike(&lab, fate));
+            let watched = scope.spawn(|| witness(&mut other, &target, &process, &over));
             thread::sleep(LEAD);
             let answer = asker.power(Power::Off, &target, PATIENCE);
             let gone = process.is_gone(); // at the very moment at which the client hears it
-            struck.join().expect("the blow falls")?;
-            let answer = answer?; // one that is lost fails here
-            assert!(gone || !answer.says_off(), "round {round}, {fate:?}: false: {answer:?}");
-            Ok(answer)
+            let struck = struck.join();
+            over.store(true, Ordering::SeqCst);
+            seen += watched.join().unwrap()?;
+            struck.unwrap()?;
+            Ok((answer?, gone)) // one that is lost fails here
         })?;
 
+        assert!(gone || !answer.says_off(), "round {round}, {fate:?}: false: {answer:?}");
         took.push(answer.took);
         if !answer.is_done() {
             failed.push(format!("round {round}, {fate:?}: {answer:?}"));
@@ -103,7 +122,7 @@ fn whatever_happens_to_libvirtd_meanwhile_each_off_is_true_and_each_request_has_
     }
 
     println!("off while libvirtd is killed, stopped or restarted: {}", Spread::of(took));
-    println!("0 false, 0 lost, {} ended as failures {failed:#?}", failed.len());
+    println!("0 false, 0 lost, {} ended as failures {failed:#?}; {seen} times status, 0 false", failed.len());
     Ok(())
 }
 
