@@ -14,7 +14,7 @@ use fence_vmchannel_tests::{Agent, Answer, Asker, Dice, Guest, Lab, LabError, Re
 const PATIENCE: Duration = Duration::from_secs(20);
 const RUNTIME: &str = "/run/fence-vmchannel";
 /// A runtime directory of this size is filled soon.
-const SIZE: &str = "size=128k,mode=0755";
+const SIZE: &str = "size=1m,mode=0755";
 
 fn journal(lab: &Lab) -> PathBuf {
     lab.inside(&format!("{RUNTIME}/journal"))
@@ -66,8 +66,19 @@ fn on_a_full_disk_nothing_is_done_and_the_failure_says_why_and_with_room_it_work
     let mode = fs::metadata(journal(&lab)).unwrap().permissions().mode();
     assert_eq!(mode & 0o777, 0o600, "it tells who fenced whom, and how to start it");
 
-    let full = fs::write(filler(&lab), vec![0; 1 << 20]).expect_err("there is an end");
+    let full = fs::write(filler(&lab), vec![0; 2 << 20]).expect_err("there is an end");
     assert_eq!(full.kind(), ErrorKind::StorageFull);
+    guest.wait_until_shut_off()?;
+    guest.start()?;
+    let process = guest.process()?;
+    let interrupted = request(Ask::Power(Power::Off, target(&guest)?), PATIENCE)?;
+    asker.peer().say(&interrupted)?;
+    std::thread::sleep(Duration::from_millis(30)); // in the middle of the order
+    agent.restart()?;
+    asker.reconnect()?;
+    let answer = asker.ask(&interrupted)?;
+    let gone = process.is_gone();
+    assert!(gone && answer.is_done() || is_refused_for_the_journal(&answer), "{answer:?}");
     until_nothing_can_be_written(&mut asker, &guest)?;
     let status = asker.status(&guest, PATIENCE)?;
     assert!(status.is_done(), "who only looks is answered: {status:?}");
