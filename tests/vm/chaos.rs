@@ -13,6 +13,9 @@ use fence_vmchannel_tests::{Agent, Asker, Dice, Guest, Lab, Result};
 /// What a cluster would wait for a verdict.
 const PATIENCE: Duration = Duration::from_secs(20);
 
+/// The agent listens to 20 requests of a guest in a second.
+const TURN: Duration = Duration::from_millis(55);
+
 /// What happens to libvirtd.
 #[derive(Debug, Clone, Copy)]
 enum Blow {
@@ -75,7 +78,7 @@ fn witness(asker: &mut Asker<'_>, target: &Guest<'_>, process: &Process, over: &
         let seen = asker.status(target, PATIENCE)?;
         assert!(process.is_gone() || !seen.says_off(), "false: {seen:?}");
         asked += 1;
-        thread::sleep(Duration::from_millis(55)); // 20 requests in a second
+        thread::sleep(TURN);
     }
     Ok(asked)
 }
@@ -143,6 +146,7 @@ fn off_takes_milliseconds_while_libvirtd_is_dead() -> Result<()> {
         let gone = process.is_gone();
         assert!(off.is_done() && off.verdict.evidence == Some(Evidence::ProcessGone) && gone, "{off:?}");
         took.push(off.took);
+        thread::sleep(TURN);
     }
     lab.libvirtd_start()?;
 
