@@ -25,14 +25,19 @@ const COLUMNS: [(&str, usize); 7] = [
     ("RSS KiB", 2048),
     ("anon KiB", 2048),
     ("descriptors", 12),
-    ("threads", 12),
+    ("threads", 0),
     ("notes", 8),
     ("sockets", 8),
     ("journal B", 0),
 ];
 const RSS: usize = 0;
 const ANON: usize = 1;
+const THREADS: usize = 3;
 const JOURNAL: usize = 6;
+/// Each call that hangs in a libvirtd that stands still has a thread, and there are so many at most, with all others.
+const MOST_THREADS: usize = 64;
+/// What a thread costs: its stack, as far as it was used, and what the allocator keeps for it.
+const THREAD_KIB: usize = 128;
 /// The journal keeps what was done in ten minutes, each order in about so many bytes, and as much again before it is
 /// written anew; but it is not written anew below the other bound.
 const ORDER: usize = 1500;
@@ -79,11 +84,14 @@ impl Gauge {
             return vec![(format!("only {} looks at the agent's last life", life.len()), true)];
         }
         let kept = kept(soak);
+        let first = |column| median(life.iter().skip(warm_up).take(third), column);
+        let last = |column| median(life.iter().rev().take(third), column);
+        let threads = last(THREADS).saturating_sub(first(THREADS)) * THREAD_KIB;
         let judge = |(column, (name, tolerance))| {
-            let first = median(life.iter().skip(warm_up).take(third), column);
-            let last = median(life.iter().rev().take(third), column);
+            let (first, last) = (first(column), last(column));
             let most = match column {
-                RSS | ANON => first + tolerance + kept * ORDER / 1024, // verdicts are kept for ten minutes
+                RSS | ANON => first + tolerance + threads + kept * ORDER / 1024, // verdicts are kept for ten minutes
+                THREADS => MOST_THREADS,
                 JOURNAL => 2 * (REWRITE_AT + kept * ORDER),
                 _ => first + tolerance,
             };
