@@ -6,6 +6,7 @@
 //! Invariant: who is asking comes from the channel, never from the bytes.
 
 mod answer;
+mod list;
 mod waiting;
 
 use fence_vmchannel_protocol::{Ask, Frame, Reason, Reply, Request, RequestId};
@@ -60,7 +61,7 @@ fn on_request(request: &Request, session: &mut Session<'_>, waiting: &mut Waitin
         Some(_) => return Some(session.refuse(request.id, Reason::BadRequest)),
         None => {}
     }
-    if waiting.is_full() {
+    if waiting.is_full() || (request.ask == Ask::List && waiting.is_listing()) {
         return Some(session.refuse(request.id, Reason::Busy));
     }
     match &request.ask {

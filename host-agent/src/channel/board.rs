@@ -7,12 +7,17 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use tokio::time::{Instant, sleep_until};
 use uuid::Uuid;
 
+use super::bucket::Bucket;
 use super::in_use::InUse;
 use super::tend::Door;
 use crate::audit::Quota;
 use crate::domain::ChannelSpec;
+
+/// Parts of long answers in a second, and at once; each takes some 50 us.
+const PARTS: (u32, u32) = (2000, 400);
 
 /// How a channel is.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -45,11 +50,19 @@ type Places = HashMap<Uuid, Vec<(Arc<Door>, Served)>>;
 #[derive(Debug, Default, Clone)]
 pub struct Board(Arc<Shared>);
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Shared {
     places: Mutex<Places>,
     in_use: InUse,
     shortage: Quota,
+    parts: Mutex<Bucket>,
+}
+
+impl Default for Shared {
+    fn default() -> Self {
+        let (places, in_use, shortage) = Default::default();
+        Self { places, in_use, shortage, parts: Mutex::new(Bucket::new(PARTS)) }
+    }
 }
 
 impl Board {
@@ -76,6 +89,20 @@ impl Board {
     /// What may be logged about a lack of descriptors, which is one lack for all channels.
     pub(super) fn shortage(&self) -> &Quota {
         &self.0.shortage
+    }
+
+    /// Waits until one more small part of something long may be done: all guests together may do so many of them, and what
+    /// is left of the time is for short questions. Who waits holds nobody else up, also if it is never heard of again.
+    pub(crate) async fn pace(&self) {
+        let at = {
+            let mut parts = self.0.parts.lock().unwrap_or_else(PoisonError::into_inner);
+            let at = parts.ready_at();
+            parts.take();
+            at
+        };
+        if at > Instant::now() {
+            sleep_until(at).await;
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, Places> {

@@ -5,7 +5,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use fence_vmchannel_protocol::{PowerState, Target};
-use futures_util::future::join_all;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::UnixStream;
 use tokio::time::{sleep, timeout};
@@ -14,13 +13,13 @@ use super::{Answer, ChannelReport, GuestReport, Question};
 use crate::agent::Agent;
 use crate::channel::socket::Listener;
 use crate::domain::{ChannelSpec, Domain, Mode, Port};
-use crate::inventory::look;
+use crate::inventory::look_at_all;
 use crate::policy::Action;
 use crate::rules::Problems;
 
 /// How long an operator's command may take to ask and to read.
 const PATIENCE: Duration = Duration::from_secs(5);
-/// How long a domain's state may take.
+/// How long the domains' states may take.
 const LOOK_PATIENCE: Duration = Duration::from_secs(1);
 /// Bytes of a question.
 const QUESTION_BYTES: u64 = 16 * 1024;
@@ -59,8 +58,10 @@ async fn answer(mut stream: UnixStream, agent: &Agent, problems: &Problems) -> s
 }
 
 async fn guests(agent: &Agent, problems: &Problems) -> Answer {
-    let domains = agent.domains();
-    let mut guests = join_all(domains.iter().map(|domain| guest(agent, domain))).await;
+    let domains: Vec<Arc<Domain>> = agent.domains().iter().cloned().collect();
+    let states = look_at_all(&*agent.hypervisor, &domains, LOOK_PATIENCE).await;
+    let mut guests: Vec<_> =
+        domains.iter().zip(states).map(|(domain, state)| guest(agent, domain, state)).collect();
     guests.sort_by(|one: &GuestReport, other| one.name.cmp(&other.name));
     Answer::Guests {
         libvirt_connected: agent.hypervisor.is_connected(),
@@ -69,11 +70,11 @@ async fn guests(agent: &Agent, problems: &Problems) -> Answer {
     }
 }
 
-async fn guest(agent: &Agent, domain: &Domain) -> GuestReport {
-    let state = match timeout(LOOK_PATIENCE, look(&*agent.hypervisor, domain)).await {
-        Ok(Ok(PowerState::On)) => "on",
-        Ok(Ok(PowerState::Off)) => "off",
-        Ok(Err(_)) | Err(_) => "unknown",
+fn guest(agent: &Agent, domain: &Domain, state: Option<PowerState>) -> GuestReport {
+    let state = match state {
+        Some(PowerState::On) => "on",
+        Some(PowerState::Off) => "off",
+        None => "unknown",
     };
     let channel = |spec: &ChannelSpec| ChannelReport {
         port: match spec.port {

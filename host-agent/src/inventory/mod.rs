@@ -15,7 +15,7 @@ use uuid::Uuid;
 
 use crate::domain::{Domain, Standing};
 pub use census::{Census, Hint};
-pub use state::{glance, look, settled};
+pub use state::{glance, look, look_at_all, settled};
 
 /// The domains of this host at one moment.
 #[derive(Debug, Clone, Default)]

@@ -5,10 +5,16 @@
 //! Invariant: `off` needs libvirt's word over a connection that stands *and* that no process of it is there now, neither by
 //! libvirt's pid file nor among all processes of the host. Anything less is not off.
 
+use std::future::poll_fn;
+use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 
 use fence_vmchannel_protocol::{PowerState, Reason};
-use tokio::time::{Instant, sleep};
+use futures_util::stream::{FuturesUnordered, StreamExt};
+use tokio::task::yield_now;
+use tokio::time::error::Elapsed;
+use tokio::time::{Instant, sleep, timeout_at};
 
 use crate::domain::{Domain, Sighting, Standing};
 use crate::hypervisor::{CallError, Hypervisor};
@@ -58,6 +64,33 @@ pub async fn look(hypervisor: &dyn Hypervisor, domain: &Domain) -> Result<PowerS
     }
 }
 
+/// What can be said of each of many domains within `patience`; `None` where that is nothing. Goes in small parts: a question
+/// about thousands holds nobody else up, and takes memory only for those that are waited for.
+pub async fn look_at_all(
+    hypervisor: &dyn Hypervisor,
+    domains: &[Arc<Domain>],
+    patience: Duration,
+) -> Vec<Option<PowerState>> {
+    let until = Instant::now() + patience;
+    let said = |seen: Result<Result<PowerState, Reason>, Elapsed>| seen.ok().and_then(Result::ok);
+    let mut states = vec![None; domains.len()];
+    for (part, states) in domains.chunks(PART).zip(states.chunks_mut(PART)) {
+        let mut slow = FuturesUnordered::new();
+        for (domain, state) in part.iter().zip(states) {
+            let mut looking = Box::pin(timeout_at(until, look(hypervisor, domain)));
+            match poll_fn(|context| Poll::Ready(looking.as_mut().poll(context))).await {
+                Poll::Ready(seen) => *state = said(seen),
+                Poll::Pending => slow.push(async move { *state = said(looking.await) }),
+            }
+        }
+        while slow.next().await.is_some() {}
+        yield_now().await;
+    }
+    states
+}
+
+/// So many domains are looked at at a time.
+const PART: usize = 64;
 /// How old a look at all processes may be for an answer that changes nothing.
 const RECENTLY: Duration = Duration::from_millis(100);
 /// How long libvirt may take to notice that a process is gone; its own clean-up takes about 0.3 s.

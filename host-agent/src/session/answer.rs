@@ -8,12 +8,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use fence_vmchannel_protocol::{
-    Body, Hello, Item, Method, PROTOCOL, Power, Reason, Reply, Request, RequestError, RequestId, Ruling,
-    Target, Verdict, limits,
+    Body, Hello, Method, PROTOCOL, Power, Reason, Reply, Request, RequestError, RequestId, Ruling, Target,
+    Verdict, limits,
 };
-use futures_util::future::join_all;
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{Instant, sleep};
 
+use super::list::Listing;
 use super::waiting::{Pending, Waiting};
 use crate::agent::Agent;
 use crate::audit::Quota;
@@ -25,8 +25,6 @@ use crate::policy::{Action, Claim, Permit, Refusal};
 use crate::reply;
 use crate::router::{Route, route};
 
-/// How long a list waits for the state of a domain that libvirt is just stopping.
-const LIST_PATIENCE: Duration = Duration::from_millis(500);
 /// How often a guest hears that its bytes are noise.
 const BAD_FRAME_EVERY: Duration = Duration::from_secs(1);
 
@@ -106,27 +104,15 @@ impl<'a> Session<'a> {
     }
 
     pub(super) fn list(&self, id: RequestId) -> Pending {
-        let (domains, rules) = (self.agent.domains(), self.agent.rules());
-        let source = domains.get(self.guest.uuid());
-        let may_see =
-            |domain: &Domain| source.is_some_and(|by| rules.decide(by, Action::List, domain).allowed);
-        let mut visible: Vec<_> = domains.iter().filter(|domain| may_see(domain)).cloned().collect();
-        visible.sort_by(|one, other| one.name.cmp(&other.name));
-        let hypervisor = self.agent.hypervisor.clone();
-        Pending::List(
-            id,
-            Box::pin(async move {
-                let states =
-                    join_all(visible.iter().map(|domain| timeout(LIST_PATIENCE, look(&*hypervisor, domain))))
-                        .await;
-                let item = |(domain, state): (&Arc<Domain>, _)| Item {
-                    name: domain.name.clone(),
-                    uuid: domain.uuid,
-                    state: Result::ok(state).and_then(Result::ok),
-                };
-                Reply::list_lines(id, visible.iter().zip(states).map(item).collect()).unwrap_or_default()
-            }),
-        )
+        let Agent { hypervisor, inventory, policy, board, .. } = self.agent;
+        let listing = Listing {
+            guest: self.guest.uuid(),
+            hypervisor: hypervisor.clone(),
+            inventory: inventory.clone(),
+            policy: policy.clone(),
+            board: board.clone(),
+        };
+        Pending::List(id, Box::pin(listing.lines(id)))
     }
 
     pub(super) fn status(

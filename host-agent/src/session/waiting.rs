@@ -51,6 +51,11 @@ impl Waiting {
         self.asked.len() >= MOST
     }
 
+    /// Whether a list is still to come, which is the longest answer and the one that costs most.
+    pub(super) fn is_listing(&self) -> bool {
+        self.asked.values().any(|ask| *ask == Ask::List)
+    }
+
     /// Nothing to say yet.
     pub(super) fn push(&mut self, request: &Request, pending: Pending) -> Option<Reply> {
         self.asked.insert(request.id, request.ask.clone());

@@ -164,3 +164,54 @@ async fn a_guest_that_comes_and_goes_with_half_a_line_harms_nobody() {
 
     assert_eq!(agent.guest("web2").await.asks(&status()).await.ruling, Ruling::Done);
 }
+
+#[tokio::test(start_paused = true)]
+async fn who_does_not_take_its_list_holds_up_nobody_elses() {
+    let agent = agent().await;
+    let (mut hostile, mut honest) = (agent.guest("web1").await, agent.guest("web2").await);
+    for _ in 0..8 {
+        hostile.sends(&request(Ask::List)); // and never reads
+    }
+    settle().await;
+
+    let list = request(Ask::List);
+    honest.sends(&list);
+    let reply = honest.hears().await;
+
+    assert_eq!(reply.id, list.id);
+    assert!(matches!(&reply.body, Body::Items(items, _) if items.len() == 2), "{reply:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_id_of_another_guests_request_tells_nothing_of_it_and_stops_nobody() {
+    let agent = Agent::with_clusters([("web", ["web1", "web2"]), ("db", ["db1", "db2"])]).await;
+    let (mut honest, mut hostile) = (agent.guest("web1").await, agent.guest("db1").await);
+    let order = off("web2");
+    assert_eq!(honest.asks(&order).await.ruling, Ruling::Done);
+
+    let replayed = hostile.asks(&order).await;
+
+    assert_eq!(replayed.ruling, Ruling::Refused(Reason::NotPermitted));
+    assert_eq!((replayed.state, replayed.evidence), (None, None));
+    assert_eq!(agent.orders(), ["stop web2"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn terminal_escapes_reach_no_name_and_no_reply() {
+    let agent = agent().await;
+    let mut guest = agent.guest("web1").await;
+
+    guest.says(b"\x1b[2J\x1b]0;owned\x07\n");
+    let noise = guest.hears().await;
+    guest.says(
+        &encode_line(&serde_json::json!({ "id": "1".repeat(32), "op": "off", "target": "\u{1b}[2J" }))
+            .unwrap(),
+    );
+    let named = guest.hears().await;
+
+    assert_eq!(verdict(&noise).ruling, Ruling::Refused(Reason::BadFrame));
+    assert_eq!(verdict(&named).ruling, Ruling::Refused(Reason::BadRequest));
+    for reply in [noise, named] {
+        assert!(!encode_line(&reply).unwrap().contains(&0x1b), "{reply:?}");
+    }
+}
