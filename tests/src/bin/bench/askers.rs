@@ -33,6 +33,7 @@ pub(crate) const TURN: Duration = Duration::from_millis(55);
 pub(crate) struct Disguise {
     pub(crate) name: String,
     pub(crate) uuid: String,
+    cluster: String,
 }
 
 /// One asker and its process, which ends with it.
@@ -73,15 +74,21 @@ impl Answer {
 impl Disguise {
     pub(crate) fn new(name: String) -> Result<Self> {
         let uuid = fs::read_to_string("/proc/sys/kernel/random/uuid")?.trim().to_owned();
-        Ok(Self { name, uuid })
+        Ok(Self { name, uuid, cluster: CLUSTER.to_owned() })
+    }
+
+    /// A member of another cluster.
+    pub(crate) fn of(mut self, cluster: String) -> Self {
+        self.cluster = cluster;
+        self
     }
 
     /// For libvirt to define.
     pub(crate) fn xml(&self) -> String {
-        let Self { name, uuid } = self;
+        let Self { name, uuid, cluster } = self;
         format!(
             "<domain type='qemu'><name>{name}</name><uuid>{uuid}</uuid>\
-             <metadata><fence:member xmlns:fence='urn:fence-vmchannel:1' cluster='{CLUSTER}'/></metadata>\
+             <metadata><fence:member xmlns:fence='urn:fence-vmchannel:1' cluster='{cluster}'/></metadata>\
              <memory unit='MiB'>16</memory><os><type arch='x86_64' machine='pc'>hvm</type></os>\
              <devices><emulator>/usr/bin/qemu-system-x86_64</emulator><channel type='unix'>\
              <source mode='connect' path='/run/fence-vmchannel/guests/{uuid}.sock'/>\
@@ -112,8 +119,10 @@ impl Disguise {
 
     /// A process that misbehaves from [`Stranger::begin`] on.
     pub(crate) fn attacker(&self, lab: &Lab, kind: Kind) -> Result<Stranger> {
-        let mut command = self.process()?;
-        command.args(["-attack", kind.name()]).arg(self.socket(lab)).stdin(Stdio::piped());
+        // a guest has a processor of its own; here it must not take the daemon's
+        let mut command = Command::new("nice");
+        command.args(["-n", "19"]).arg(ours(PROGRAM)?).args(["-uuid", &self.uuid, "-attack", kind.name()]);
+        command.arg(self.socket(lab)).stdin(Stdio::piped()).stderr(Stdio::null());
         let mut process = command.spawn()?;
         let gate = process.stdin.take();
         self.wear(lab, &process)?;

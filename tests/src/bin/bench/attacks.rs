@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{scope, sleep};
 use std::time::{Duration, Instant};
 
-use fence_vmchannel_protocol::Ask;
+use fence_vmchannel_protocol::{Ask, Target};
 use fence_vmchannel_tests::{Agent, Lab};
 use virt::connect::Connect;
 use virt::domain::Domain;
@@ -33,6 +33,8 @@ const SPAN: Duration = Duration::from_secs(8);
 /// How long an answer is waited for.
 const PATIENCE: Duration = Duration::from_secs(5);
 const IDLE: Duration = Duration::from_secs(2);
+/// Members of a cluster.
+const CLUSTERED: usize = 16;
 const ENDS: Duration = Duration::from_secs(2);
 const MOST: Duration = Duration::from_millis(5);
 
@@ -76,7 +78,7 @@ fn on_the_agent(
     let name = |role: &str, number: usize| format!("{role}-{}-{number}", word.replace(' ', "-"));
     let victim = Disguise::new(name("honest", 0))?;
     let count = attackers.len().max(1); // somebody has to be asked about
-    let hostile = (0..count).map(|n| Disguise::new(name("hostile", n))).collect::<Result<Vec<_>>>()?;
+    let hostile = (0..count).map(|n| disguise(name("hostile", n), n)).collect::<Result<Vec<_>>>()?;
     for disguise in hostile.iter().chain([&victim]) {
         Domain::define_xml(libvirt, &disguise.xml())?;
     }
@@ -86,16 +88,17 @@ fn on_the_agent(
         wait_until("a socket of the agent's", || Ok(disguise.socket(lab).exists()))?;
     }
     asker.connect(lab, &victim)?;
+    let target = hostile.first().ok_or_else(|| unexpected("nobody to ask about"))?.name.clone();
+    let target: Target = target.parse().map_err(unexpected)?;
+    asker.ask(Ask::Status(target.clone()))?; // it is served before the attack begins
     let mut strangers = hostile.iter().zip(attackers).map(|(it, kind)| it.attacker(lab, *kind));
     let mut strangers = strangers.by_ref().collect::<Result<Vec<_>>>()?;
     strangers.iter_mut().try_for_each(|stranger| stranger.begin())?;
-    let target = hostile.first().ok_or_else(|| unexpected("nobody to ask about"))?.name.clone();
-    let target = target.parse().map_err(unexpected)?;
     let (load, answers) = during(agent.pid(), || {
         let until = Instant::now() + size.span(SPAN);
         let mut answers = Samples::default();
         while Instant::now() < until {
-            let answer = asker.ask(Ask::Status(fence_vmchannel_protocol::Target::clone(&target)))?;
+            let answer = asker.ask(Ask::Status(target.clone()))?;
             answers.push(answer.took);
         }
         Ok(answers)
@@ -144,6 +147,15 @@ fn on_the_incumbent(lab: &Lab, names: [&str; 2], kind: Option<Kind>, size: Size)
     drop(held_open);
     let word = kind.map_or("none", Kind::name);
     Ok(Attack { kind: word, daemon: INCUMBENT, answers, unanswered, load, idle, ends })
+}
+
+/// The first ones are in the honest guest's cluster, the others in clusters of the same size.
+fn disguise(name: String, number: usize) -> Result<Disguise> {
+    let disguise = Disguise::new(name)?;
+    Ok(match number / CLUSTERED {
+        0 => disguise,
+        cluster => disguise.of(format!("cluster{cluster}")),
+    })
 }
 
 /// What this brings, and the daemon's part of a core meanwhile.
