@@ -45,6 +45,11 @@ fn is_written_as_it_was_read(record: &Record) {
     let line = record.to_line().unwrap_or_default();
     let (json, newlines) = (line.strip_suffix(b"\n"), line.iter().filter(|&&byte| byte == b'\n').count());
     assert_eq!(newlines, 1, "{record:?}");
+    let mut of_other_json = json.map(<[u8]>::to_vec).unwrap_or_default();
+    if let Some(digit) = of_other_json.first_mut() {
+        *digit = if *digit == b'0' { b'1' } else { b'0' };
+    }
+    assert_eq!(Record::from_line(&of_other_json), None, "under another line's CRC");
 
     let again = json.and_then(Record::from_line);
 

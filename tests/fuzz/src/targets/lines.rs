@@ -12,6 +12,16 @@ use crate::targets::{replies, requests};
 pub(crate) fn check(input: &[u8]) {
     one_stream(input);
     one_stream(&mended(input));
+    // Few, since long lines are slow.
+    if input.len().is_multiple_of(16) {
+        one_stream(&padded(input, LINE_BYTES - 1));
+        one_stream(&padded(input, LINE_BYTES));
+    }
+}
+
+/// The stream and then one line of so many bytes without its newline.
+fn padded(stream: &[u8], bytes: usize) -> Vec<u8> {
+    [stream, b"\n", "f".repeat(bytes).as_bytes(), b"\n"].concat()
 }
 
 fn one_stream(stream: &[u8]) {
