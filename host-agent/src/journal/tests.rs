@@ -256,9 +256,20 @@ fn a_permit_is_read_back_as_it_was_given() {
     assert_eq!(permit.asker().instance(), InstanceId { pid: 11, started: 1 });
 }
 
-/// How often everything was written anew, and the room that was to be left each time that something was added.
+/// How often everything was to be written anew, the room that was to be left each time that something was added, and whether
+/// only adding works.
 #[derive(Clone, Default)]
-struct Watched(Arc<Mutex<(usize, Vec<u64>)>>);
+struct Watched(Arc<Mutex<(usize, Vec<u64>, bool)>>);
+
+impl Watched {
+    fn journal(&self) -> Journal {
+        Journal::open(Box::new(self.clone()), &[], "boot one")
+    }
+
+    fn rewrites(&self) -> usize {
+        self.0.lock().unwrap().0
+    }
+}
 
 impl Store for Watched {
     fn append(&mut self, _: &[u8], spare: u64) -> io::Result<()> {
@@ -267,28 +278,43 @@ impl Store for Watched {
     }
 
     fn replace(&mut self, _: &[u8], _: u64) -> io::Result<()> {
-        self.0.lock().unwrap().0 += 1;
-        Ok(())
+        let (rewrites, _, fails) = &mut *self.0.lock().unwrap();
+        *rewrites += 1;
+        if *fails { Err(io::ErrorKind::StorageFull.into()) } else { Ok(()) }
     }
 }
 
 #[test]
 fn a_journal_of_a_hundred_orders_is_only_added_to() {
     let watched = Watched::default();
-    let mut journal = Journal::open(Box::new(watched.clone()), &[], "boot one");
+    let mut journal = watched.journal();
 
     for number in 1..=100 {
         journal.acting(acting(number)).unwrap();
         journal.ended(number, ended(number));
+        journal.catch_up();
     }
 
-    assert_eq!(watched.0.lock().unwrap().0, 1, "when it was opened");
+    assert_eq!(watched.rewrites(), 1, "when it was opened");
+}
+
+#[test]
+fn a_long_journal_that_cannot_be_written_anew_is_added_to_and_that_is_tried_seldom() {
+    let watched = Watched::default();
+    let mut journal = watched.journal();
+    watched.0.lock().unwrap().2 = true;
+
+    for number in 1..=2000 {
+        journal.acting(acting(number)).unwrap();
+    }
+
+    assert!((3..6).contains(&watched.rewrites()), "{}", watched.rewrites());
 }
 
 #[test]
 fn an_order_begins_only_where_there_is_room_for_the_ends_of_a_hundred_others() {
     let watched = Watched::default();
-    let mut journal = Journal::open(Box::new(watched.clone()), &[], "boot one");
+    let mut journal = watched.journal();
 
     journal.acting(acting(1)).unwrap();
     journal.ended(1, ended(60));
@@ -297,4 +323,22 @@ fn an_order_begins_only_where_there_is_room_for_the_ends_of_a_hundred_others() {
     let spare = watched.0.lock().unwrap().1.clone();
     assert!(spare[0] > 100 * u64::try_from(end).unwrap(), "{spare:?}");
     assert_eq!(spare[1], 0, "an end is written if it fits");
+}
+
+#[test]
+fn a_journal_that_is_behind_says_so_until_it_has_caught_up() {
+    let disk = Disk::default();
+    let mut journal = disk.journal();
+    journal.acting(acting(1)).unwrap();
+    assert!(!journal.is_behind());
+
+    disk.is_full(true);
+    journal.ended(1, ended(60));
+    journal.catch_up();
+    assert!(journal.is_behind(), "there is no room");
+    disk.is_full(false);
+    journal.catch_up();
+
+    assert!(!journal.is_behind());
+    assert_eq!(told(&disk.journal())[0].1.ended, Some(ended(60)));
 }

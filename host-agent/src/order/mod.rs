@@ -69,12 +69,18 @@ pub enum Event {
     StopReturned(Result<(), String>),
     /// The process that was to be stopped is gone; `true` if another one runs in its place.
     ProcessGone(Proof, bool),
+    /// It was a while ago that libvirt said it does not migrate: it could have been migrated since.
+    LookIsOld,
     /// libvirt did not stop it in time.
     GraceOver,
     /// SIGKILL could not be sent.
     KillFailed(String),
     /// How the target ended, by libvirt's fresh word.
     Confirmed(Result<Standing, String>),
+    /// libvirt does not know it any more, and its call to stop it, which was under way to the end, said that it did.
+    StoppedAndForgotten,
+    /// libvirt does not answer.
+    Unconfirmable(String),
     /// The target runs.
     Started,
     /// The target was not started.
@@ -98,19 +104,34 @@ pub enum Outcome {
     Failed(Reason, String),
 }
 
+/// What else the end of the target's process may mean than that it was stopped.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Doubt {
+    /// Nothing: libvirt has just said that it does not migrate.
+    None,
+    /// That was a while ago: it may have moved since.
+    Old,
+    /// It was ending already, for whatever reason.
+    Ending,
+}
+
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum State {
     /// With what was proven before the agent was restarted, if anything was.
     Looking(Option<Proof>),
     Aborting,
     Stopping {
-        migrating: bool,
+        doubt: Doubt,
     },
     Killing {
-        migrating: bool,
+        doubt: Doubt,
         trouble: Option<String>,
     },
-    Confirming(Proof),
+    Confirming {
+        proof: Proof,
+        doubt: Doubt,
+        killed: bool,
+    },
     Starting(Option<Proof>),
     Done(Outcome),
 }
@@ -123,8 +144,8 @@ pub struct Order {
 }
 
 use Event::{
-    Confirmed, DeadlinePassed, GraceOver, JobAborted, KillFailed, NotWritten, ProcessGone, StartFailed,
-    Started, StopReturned,
+    Confirmed, DeadlinePassed, GraceOver, JobAborted, KillFailed, LookIsOld, NotWritten, ProcessGone,
+    StartFailed, Started, StopReturned, StoppedAndForgotten, Unconfirmable,
 };
 use State::{Aborting, Confirming, Done, Killing, Looking, Starting, Stopping};
 
@@ -153,7 +174,7 @@ impl Order {
         match &self.state {
             Starting(proof) => *proof,
             Done(Outcome::Off(proof) | Outcome::Restarted(proof, _)) => Some(*proof),
-            Looking(_) | Aborting | Stopping { .. } | Killing { .. } | Confirming(_) | Done(_) => None,
+            Looking(_) | Aborting | Stopping { .. } | Killing { .. } | Confirming { .. } | Done(_) => None,
         }
     }
 
@@ -162,7 +183,7 @@ impl Order {
     pub fn phase(&self) -> Phase {
         match self.state {
             Looking(_) | Aborting | Done(_) => Phase::Accepted,
-            Stopping { .. } | Confirming(_) => Phase::Stopping,
+            Stopping { .. } | Confirming { .. } => Phase::Stopping,
             Killing { .. } => Phase::Killing,
             Starting(_) => Phase::Starting,
         }
@@ -181,20 +202,28 @@ impl Order {
             (Aborting, JobAborted(Ok(()))) => (Looking(None), Some(Step::Look)),
             (Aborting, JobAborted(Err(why))) => failed(Reason::Moved, format!("it is migrating: {why}")),
 
-            (Stopping { migrating: false } | Killing { migrating: false, .. }, ProcessGone(proof, false)) => {
-                off(power, proof)
-            }
+            (
+                Stopping { doubt: Doubt::None } | Killing { doubt: Doubt::None, .. },
+                ProcessGone(proof, false),
+            ) => off(power, proof),
             // The source's process also ends when a migration succeeds: only libvirt knows which it was.
-            (Stopping { migrating: true } | Killing { migrating: true, .. }, ProcessGone(proof, false)) => {
-                (Confirming(proof), Some(Step::Confirm))
+            (Stopping { doubt }, ProcessGone(proof, false)) => {
+                (Confirming { proof, doubt, killed: false }, Some(Step::Confirm))
+            }
+            (Killing { doubt, .. }, ProcessGone(proof, false)) => {
+                (Confirming { proof, doubt, killed: true }, Some(Step::Confirm))
+            }
+            (Stopping { doubt: Doubt::None }, LookIsOld) => (Stopping { doubt: Doubt::Old }, None),
+            (Killing { doubt: Doubt::None, trouble }, LookIsOld) => {
+                (Killing { doubt: Doubt::Old, trouble }, None)
             }
             // Somebody restarted it meanwhile: that process is to be stopped too.
             (Stopping { .. } | Killing { .. }, ProcessGone(_, true)) => (Looking(None), Some(Step::Look)),
 
-            (Stopping { migrating }, GraceOver | StopReturned(Err(_))) => {
-                (Killing { migrating, trouble: None }, Some(Step::Kill))
+            (Stopping { doubt }, GraceOver | StopReturned(Err(_))) => {
+                (Killing { doubt, trouble: None }, Some(Step::Kill))
             }
-            (Killing { migrating, .. }, KillFailed(why)) => (Killing { migrating, trouble: Some(why) }, None),
+            (Killing { doubt, .. }, KillFailed(why)) => (Killing { doubt, trouble: Some(why) }, None),
             (Killing { trouble, .. }, DeadlinePassed) => failed(
                 Reason::CannotKill,
                 trouble.unwrap_or_else(|| "SIGKILL was sent and has no effect".into()),
@@ -206,17 +235,25 @@ impl Order {
             (Stopping { .. } | Killing { .. } | Starting(None), NotWritten(why)) => failed(Reason::Busy, why),
             (Starting(Some(proof)), NotWritten(why)) => (Done(Outcome::Restarted(proof, Err(why))), None),
 
-            (Confirming(proof), Confirmed(Ok(Standing::ShutOff))) => off(power, proof),
-            (Confirming(_), Confirmed(Ok(Standing::Moved))) => {
+            (Confirming { proof, .. }, Confirmed(Ok(Standing::ShutOff))) => off(power, proof),
+            (Confirming { proof, doubt: Doubt::Old, .. }, StoppedAndForgotten) => off(power, proof),
+            // It lived until it was sent SIGKILL, and there is no libvirt that could have moved it meanwhile.
+            (Confirming { proof, doubt: Doubt::Old, killed: true }, Unconfirmable(_)) => off(power, proof),
+            (Confirming { .. }, Confirmed(Ok(Standing::Moved))) => {
                 failed(Reason::Moved, "it moved to another host".into())
             }
             (
-                Confirming(_),
+                Confirming { .. },
                 Confirmed(Ok(Standing::Active | Standing::Leaving | Standing::Crashed | Standing::Unclear)),
             ) => {
                 failed(Reason::UnknownState, "its process is gone, but libvirt does not say shut off".into())
             }
-            (Confirming(_), Confirmed(Err(why))) => failed(Reason::UnknownState, why),
+            (Confirming { .. }, Confirmed(Err(why)) | Unconfirmable(why)) => {
+                failed(Reason::UnknownState, why)
+            }
+            (Confirming { .. }, StoppedAndForgotten) => {
+                failed(Reason::UnknownState, "it was ending by itself, and libvirt has forgotten it".into())
+            }
 
             (Starting(None), Started) => (Done(Outcome::On), None),
             (Starting(None), StartFailed(why)) => failed(Reason::StartFailed, why),
@@ -230,7 +267,7 @@ impl Order {
             }
 
             (Looking(Some(proof)), DeadlinePassed) => not_started(proof, "its state was not learned in time"),
-            (Looking(None) | Aborting | Confirming(_), DeadlinePassed) => {
+            (Looking(None) | Aborting | Confirming { .. }, DeadlinePassed) => {
                 failed(Reason::Timeout, "its state was not learned in time".into())
             }
             // What comes late or out of turn changes nothing.
@@ -246,14 +283,14 @@ fn after_look(power: Power, found: Found) -> (State, Option<Step>) {
             (Done(Outcome::On), None)
         }
         (Power::On, Found::NotRunning(Standing::ShutOff, Some(_))) => (Starting(None), Some(Step::Start)),
-        (Power::Off | Power::Reboot, Found::Running) => (Stopping { migrating: false }, Some(Step::Stop)),
+        (Power::Off | Power::Reboot, Found::Running) => (Stopping { doubt: Doubt::None }, Some(Step::Stop)),
         (Power::Off | Power::Reboot, Found::Leaving) => (Aborting, Some(Step::AbortJob)),
-        (Power::Off | Power::Reboot, Found::Ending) => (Stopping { migrating: true }, Some(Step::Stop)),
+        (Power::Off | Power::Reboot, Found::Ending) => (Stopping { doubt: Doubt::Ending }, Some(Step::Stop)),
         (Power::Off | Power::Reboot, Found::Arriving) => {
             failed(Reason::Moved, "it is arriving from another host, which may run it: fence it there".into())
         }
         (Power::Off | Power::Reboot, Found::Unattended) => {
-            (Killing { migrating: false, trouble: None }, Some(Step::Kill))
+            (Killing { doubt: Doubt::None, trouble: None }, Some(Step::Kill))
         }
         (Power::Off | Power::Reboot, Found::NotRunning(_, Some(proof))) => off(power, proof),
         (_, Found::NotRunning(Standing::Moved, _)) => {

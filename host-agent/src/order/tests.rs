@@ -53,6 +53,9 @@ fn all_events() -> Vec<Event> {
         StartFailed(why()),
         DeadlinePassed,
         Confirmed(Err(why())),
+        Unconfirmable(why()),
+        StoppedAndForgotten,
+        LookIsOld,
         Event::Found(Found::Nothing(why())),
     ];
     let standings = [
@@ -274,4 +277,52 @@ fn on_starts_what_is_off_and_leaves_alone_what_runs() {
         outcome(Power::On, [off, StartFailed("x".into())]),
         Some(Outcome::Failed(Reason::StartFailed, _))
     ));
+}
+
+/// The events of a stop whose process ends a while after libvirt said that it does not migrate.
+fn gone_late(killed: bool) -> Vec<Event> {
+    let kill = killed.then_some(GraceOver);
+    [Event::Found(Found::Running), LookIsOld]
+        .into_iter()
+        .chain(kill)
+        .chain([ProcessGone(process_gone(), false)])
+        .collect()
+}
+
+#[test]
+fn a_target_that_ends_late_may_have_moved_and_is_off_only_by_libvirts_word() {
+    let ended = |last| outcome(Power::Off, gone_late(false).into_iter().chain([last]));
+
+    assert_eq!(after(Power::Off, gone_late(false)).1, Some(Step::Confirm));
+    assert_eq!(ended(Confirmed(Ok(Standing::ShutOff))), Some(Outcome::Off(process_gone())));
+    assert_eq!(ended(StoppedAndForgotten), Some(Outcome::Off(process_gone())));
+    for doubtful in [
+        Confirmed(Ok(Standing::Moved)),
+        Confirmed(Ok(Standing::Active)),
+        Confirmed(Err("libvirt does not know this domain".into())),
+        Unconfirmable("libvirt cannot be reached".into()),
+        DeadlinePassed,
+    ] {
+        assert!(matches!(ended(doubtful.clone()), Some(Outcome::Failed(..))), "{doubtful:?}");
+    }
+}
+
+#[test]
+fn what_lived_until_it_was_killed_is_off_also_where_libvirt_does_not_answer_afterwards() {
+    let ended = |last| outcome(Power::Off, gone_late(true).into_iter().chain([last]));
+
+    assert_eq!(ended(Unconfirmable("libvirt cannot be reached".into())), Some(Outcome::Off(process_gone())));
+    assert_eq!(ended(Confirmed(Ok(Standing::ShutOff))), Some(Outcome::Off(process_gone())));
+    assert!(matches!(ended(Confirmed(Ok(Standing::Moved))), Some(Outcome::Failed(Reason::Moved, _))));
+    assert!(matches!(ended(Confirmed(Err("no such domain".into()))), Some(Outcome::Failed(..))));
+}
+
+#[test]
+fn what_was_ending_by_itself_is_not_off_because_libvirt_has_forgotten_it() {
+    let ending = [Event::Found(Found::Ending), GraceOver, ProcessGone(process_gone(), false)];
+
+    for last in [StoppedAndForgotten, Unconfirmable("libvirt cannot be reached".into())] {
+        let ended = outcome(Power::Off, ending.clone().into_iter().chain([last]));
+        assert!(matches!(ended, Some(Outcome::Failed(Reason::UnknownState, _))), "{ended:?}");
+    }
 }

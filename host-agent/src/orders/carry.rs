@@ -8,43 +8,24 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use fence_vmchannel_protocol::{Phase, Reason, Verdict};
 use futures_util::future::{BoxFuture, join};
 use futures_util::stream::{FuturesUnordered, StreamExt};
 use tokio::sync::watch;
-use tokio::time::{Instant, sleep, sleep_until};
-use uuid::Uuid;
+use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use super::Orders;
 use super::errand::Errand;
 use super::find::{find, runs_again};
-use crate::arbiter::OrderNumber;
+use super::open::{OpenOrder, View};
 use crate::audit::Ended;
-use crate::domain::{Domain, Instance, InstanceId, Sighting};
+use crate::domain::{Domain, Instance, InstanceId, Sighting, Standing};
 use crate::hypervisor::{CallError, Recipe};
 use crate::inventory::settled;
-use crate::journal;
 use crate::order::{Event, Found, Order, Outcome, Proof, Step};
 use crate::policy::Permit;
-use crate::reply;
 
 /// How long a start waits for a libvirt that is away.
 const START_PATIENCE: Duration = Duration::from_secs(10);
-
-/// An order as its askers see it.
-#[derive(Debug, Clone)]
-pub(super) struct View {
-    pub(super) phase: Phase,
-    pub(super) instance: Option<Instance>,
-    pub(super) proof: Option<Proof>,
-    pub(super) outcome: Option<Outcome>,
-}
-
-impl Default for View {
-    fn default() -> Self {
-        Self { phase: Phase::Accepted, instance: None, proof: None, outcome: None }
-    }
-}
 
 /// What a step brought: an event, and the instance that was found.
 pub(super) type Brought = (Event, Option<Instance>);
@@ -58,9 +39,30 @@ struct Carrier {
     /// The instance whose end is awaited already.
     watched: Option<InstanceId>,
     recipe: watch::Sender<Option<Recipe>>,
-    /// Whether no stop is under way: a start must not overtake it.
-    quiet: watch::Sender<bool>,
+    /// libvirt's call to stop it: a start must not overtake it.
+    call: watch::Sender<Call>,
+    /// When what is known of it was looked for.
+    looked: watch::Sender<Instant>,
 }
+
+/// libvirt's call to stop a target.
+#[derive(Debug, Clone, Copy)]
+enum Call {
+    None,
+    UnderWay,
+    Returned { ok: bool, at: Instant },
+}
+
+impl Call {
+    fn is_over(&self) -> bool {
+        !matches!(self, Self::UnderWay)
+    }
+}
+
+/// No migration comes and goes in less than this.
+const LOOK_IS_GOOD_FOR: Duration = Duration::from_millis(250);
+/// How long to wait for libvirt's call to stop a domain that is gone already.
+const CALL_PATIENCE: Duration = Duration::from_secs(3);
 
 pub(super) async fn carry_out(orders: Arc<Orders>, errand: Errand, view: watch::Sender<View>) {
     let begun = Instant::now();
@@ -95,8 +97,12 @@ pub(super) async fn carry_out(orders: Arc<Orders>, errand: Errand, view: watch::
         }
         view.send_replace(carrier.view(&order));
         let Some((event, instance)) = steps.next().await else { break };
-        carrier.instance = instance.or(carrier.instance);
+        carrier.learn(&event, instance);
         (order, step) = order.on(event);
+        if carrier.is_stale(&order, step) {
+            let (again, look) = Order::new(carrier.errand.permit.power());
+            (order, step) = (again, Some(look));
+        }
     }
     let done = carrier.view(&order);
     let told = Ended {
@@ -109,58 +115,36 @@ pub(super) async fn carry_out(orders: Arc<Orders>, errand: Errand, view: watch::
     view.send_replace(done);
 }
 
-/// An order that is open in the arbiter. If its task ends without closing it, it failed.
-struct OpenOrder {
-    orders: Arc<Orders>,
-    number: OrderNumber,
-    target: Uuid,
-}
-
-impl OpenOrder {
-    /// Nobody joins any more before the outcome is told; who went away finds it when it asks again.
-    fn close(&self, stopped: Option<InstanceId>, view: &View) {
-        let (mut state, at) = (self.orders.lock(), self.orders.now());
-        let verdict = Verdict {
-            uuid: Some(self.target),
-            simulated: self.orders.hypervisor.is_simulated(),
-            ..view.verdict().unwrap_or_else(|| Verdict::failed(Reason::UnknownState, "the order was dropped"))
-        };
-        state.journal.ended(self.number, journal::Ended { verdict: verdict.clone(), stopped, at });
-        state.arbiter.settle(self.number, &verdict, at);
-        state.arbiter.finish(self.target, stopped);
-        state.running.remove(&self.number);
-    }
-}
-
-impl Drop for OpenOrder {
-    fn drop(&mut self) {
-        let is_open = self.orders.lock().running.contains_key(&self.number);
-        // The agent is ending: the next one finds this order open in its journal.
-        let goes_on = !std::thread::panicking();
-        if is_open && !goes_on {
-            self.close(None, &View::default());
-        }
-    }
-}
-
-impl View {
-    /// The order's verdict, once it has ended.
-    pub(super) fn verdict(&self) -> Option<Verdict> {
-        let outcome = self.outcome.as_ref()?;
-        let mut verdict = reply::verdict_of(outcome);
-        if let Outcome::Failed(reason, why) = outcome {
-            verdict.detail = Some(failure(*reason, why, self.instance.as_ref()));
-        }
-        Some(verdict)
-    }
-}
-
 impl Carrier {
     fn new(orders: Arc<Orders>, errand: Errand) -> Self {
         let known = orders.inventory.borrow().get(errand.permit.target()).cloned();
         let domain = errand.with_held(known);
-        let (recipe, quiet) = (watch::channel(errand.recipe()).0, watch::channel(true).0);
-        Self { orders, errand, domain, instance: None, watched: None, recipe, quiet }
+        let (recipe, call) = (watch::channel(errand.recipe()).0, watch::channel(Call::None).0);
+        let looked = watch::channel(Instant::now()).0;
+        Self { orders, errand, domain, instance: None, watched: None, recipe, call, looked }
+    }
+
+    /// Takes in what a step brought.
+    fn learn(&mut self, event: &Event, instance: Option<Instance>) {
+        self.instance = instance.or(self.instance.take());
+        // libvirt's fresh word: it is not on its way to another host, whatever was seen before.
+        if *event == Event::Found(Found::Running)
+            && let Some(domain) = &mut self.domain
+        {
+            *domain = Arc::new(Domain { standing: Standing::Active, ..Domain::clone(domain) });
+        }
+    }
+
+    /// Whether somebody joined after the last look: what it saw is older than their question.
+    fn is_stale(&self, order: &Order, step: Option<Step>) -> bool {
+        let is_off = matches!(order.outcome(), Some(Outcome::Off(_)));
+        let is_about_to_start = step == Some(Step::Start) && order.proof().is_some();
+        let resumed = self.errand.before.is_some();
+        (is_off || is_about_to_start) && !resumed && {
+            let joined =
+                self.orders.lock().running.get(&self.errand.number).and_then(|running| running.joined);
+            joined.is_some_and(|joined| joined > *self.looked.borrow())
+        }
     }
 
     /// Writes into the journal what is about to be done, before it is done.
@@ -198,22 +182,23 @@ impl Carrier {
 
     fn take(&mut self, step: Step, steps: &mut Steps) {
         match step {
-            Step::Look => steps.push(self.look()),
-            Step::AbortJob => steps.push(self.call(|orders, permit| {
+            Step::Look => {
+                self.looked.send_replace(Instant::now());
+                steps.push(self.look());
+            }
+            Step::AbortJob => steps.push(self.ask(|orders, permit| {
                 Box::pin(async move { Event::JobAborted(told(orders.hypervisor.abort_job(&permit).await)) })
             })),
             Step::Stop => {
                 steps.push(self.stop());
                 steps.extend(self.gone());
-                let grace = self.errand.grace;
-                steps.push(Box::pin(async move {
-                    sleep(grace).await;
-                    (Event::GraceOver, None)
-                }));
+                steps.push(after(LOOK_IS_GOOD_FOR, Event::LookIsOld));
+                steps.push(after(self.errand.grace, Event::GraceOver));
             }
             Step::Kill => {
                 steps.extend(self.kill());
                 steps.extend(self.gone());
+                steps.push(after(LOOK_IS_GOOD_FOR, Event::LookIsOld));
             }
             Step::Confirm => steps.push(self.confirm()),
             Step::Start => {
@@ -223,11 +208,11 @@ impl Carrier {
         }
     }
 
-    fn call(
+    fn ask(
         &self,
-        ask: impl FnOnce(Arc<Orders>, Permit) -> BoxFuture<'static, Event>,
+        question: impl FnOnce(Arc<Orders>, Permit) -> BoxFuture<'static, Event>,
     ) -> BoxFuture<'static, Brought> {
-        let event = ask(self.orders.clone(), self.errand.permit.clone());
+        let event = question(self.orders.clone(), self.errand.permit.clone());
         Box::pin(async move { (event.await, None) })
     }
 
@@ -249,24 +234,30 @@ impl Carrier {
 
     /// libvirt's fresh word on how it ended. What is known to have moved has moved, also where libvirt has forgotten that.
     fn confirm(&self) -> BoxFuture<'static, Brought> {
-        let domain = self.domain.clone();
-        self.call(|orders, permit| {
+        let (domain, call, gone) = (self.domain.clone(), self.call.subscribe(), Instant::now());
+        self.ask(|orders, permit| {
             Box::pin(async move {
                 let ended = match domain {
                     Some(domain) => settled(&*orders.hypervisor, &domain).await,
                     None => orders.hypervisor.standing(permit.target()).await,
                 };
-                Event::Confirmed(told(ended))
+                match ended {
+                    Err(CallError::NoDomain) => forgotten(call, gone).await,
+                    Err(error @ (CallError::Unreachable(_) | CallError::Deadline(_))) => {
+                        Event::Unconfirmable(error.to_string())
+                    }
+                    ended => Event::Confirmed(told(ended)),
+                }
             })
         })
     }
 
     fn stop(&self) -> BoxFuture<'static, Brought> {
-        let (orders, permit, quiet) = (self.orders.clone(), self.errand.permit.clone(), self.quiet.clone());
-        quiet.send_replace(false);
+        let (orders, permit, call) = (self.orders.clone(), self.errand.permit.clone(), self.call.clone());
+        call.send_replace(Call::UnderWay);
         Box::pin(async move {
             let result = orders.hypervisor.stop(&permit).await;
-            quiet.send_replace(true);
+            call.send_replace(Call::Returned { ok: result.is_ok(), at: Instant::now() });
             (Event::StopReturned(told(result)), None)
         })
     }
@@ -289,13 +280,14 @@ impl Carrier {
             None => domain.clone(),
         };
         let domain = self.domain.as_ref().map(known);
-        let (uuid, since) = (self.errand.permit.target(), Instant::now());
+        let (uuid, since, looked) = (self.errand.permit.target(), Instant::now(), self.looked.clone());
         Some(Box::pin(async move {
             // Beside the stop, since it takes some milliseconds: is it the domain's only process?
             join(orders.hypervisor.process_of(uuid, Duration::ZERO), instance.process.gone()).await;
             loop {
                 instance.process.gone().await;
                 if let Some(proof) = Proof::process_gone(&instance) {
+                    looked.send_replace(Instant::now());
                     let another = match domain {
                         Some(domain) => runs_again(&*orders.hypervisor, &domain, &instance, since).await,
                         None => true, // nobody looked: look again
@@ -308,7 +300,7 @@ impl Carrier {
 
     fn start(&self) -> BoxFuture<'static, Brought> {
         let (orders, permit, domain) = (self.orders.clone(), self.errand.permit.clone(), self.domain.clone());
-        let (mut quiet, recipe) = (self.quiet.subscribe(), self.recipe.borrow().clone());
+        let (mut call, recipe) = (self.call.subscribe(), self.recipe.borrow().clone());
         Box::pin(async move {
             let transient = domain.as_ref().is_some_and(|domain| !domain.persistent);
             let recipe = match recipe {
@@ -318,7 +310,7 @@ impl Carrier {
                 }
                 recipe => recipe.unwrap_or(Recipe::Defined),
             };
-            let _ = quiet.wait_for(|quiet| *quiet).await;
+            let _ = call.wait_for(Call::is_over).await;
             let patience = Instant::now() + START_PATIENCE;
             loop {
                 match orders.hypervisor.start(&permit, &recipe).await {
@@ -338,14 +330,25 @@ impl Carrier {
 /// How soon a start is tried again while libvirt is away.
 const RETRY_START: Duration = Duration::from_millis(250);
 
-fn told<T>(result: Result<T, CallError>) -> Result<T, String> {
-    result.map_err(|error| error.to_string())
+fn after(time: Duration, event: Event) -> BoxFuture<'static, Brought> {
+    Box::pin(async move {
+        sleep(time).await;
+        (event, None)
+    })
 }
 
-/// The failure of an order in words: why, and what its process is doing.
-fn failure(reason: Reason, why: &str, instance: Option<&Instance>) -> String {
-    match instance.filter(|instance| reason == Reason::CannotKill && !instance.process.is_gone()) {
-        Some(instance) => format!("{why}: {}", instance.process.describe()),
-        None => why.to_owned(),
+/// libvirt forgets a transient domain with its run, whether it stopped it or saw it move; its own call to stop it tells which.
+/// One that had returned long before the process was gone told nothing.
+async fn forgotten(mut call: watch::Receiver<Call>, gone: Instant) -> Event {
+    let returned = timeout(CALL_PATIENCE, call.wait_for(Call::is_over)).await;
+    match returned.ok().and_then(Result::ok).map(|call| *call) {
+        Some(Call::Returned { ok: true, at }) if at + LOOK_IS_GOOD_FOR >= gone => Event::StoppedAndForgotten,
+        Some(Call::None | Call::UnderWay | Call::Returned { .. }) | None => {
+            Event::Confirmed(Err(CallError::NoDomain.to_string()))
+        }
     }
+}
+
+fn told<T>(result: Result<T, CallError>) -> Result<T, String> {
+    result.map_err(|error| error.to_string())
 }

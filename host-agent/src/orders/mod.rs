@@ -8,6 +8,7 @@ mod carry;
 mod clock;
 mod errand;
 mod find;
+mod open;
 mod pulse;
 mod resume;
 mod ticket;
@@ -19,6 +20,7 @@ use std::time::Duration;
 use fence_vmchannel_protocol::{Power, Reason, Request, Verdict};
 use futures_util::future::BoxFuture;
 use tokio::sync::{mpsc, watch};
+use tokio::time::Instant;
 use uuid::Uuid;
 
 use crate::arbiter::{Application, Arbiter, Decision, OrderNumber};
@@ -27,9 +29,10 @@ use crate::hypervisor::Hypervisor;
 use crate::inventory::Inventory;
 use crate::journal::{Asked, Journal};
 use crate::policy::Permit;
-use carry::{View, carry_out};
+use carry::carry_out;
 pub use clock::Clock;
 use errand::Errand;
+use open::View;
 use pulse::Pulse;
 pub use ticket::Ticket;
 
@@ -79,6 +82,8 @@ struct Running {
     target: Uuid,
     /// How long the most patient of its askers waits, since the host's boot.
     until: Duration,
+    /// When somebody joined it last.
+    joined: Option<Instant>,
 }
 
 impl Orders {
@@ -153,6 +158,7 @@ impl Orders {
                     let until = self.now() + request.timeout;
                     if let Some(running) = state.running.get_mut(&number) {
                         running.until = running.until.max(until);
+                        running.joined = Some(Instant::now());
                     }
                     state.journal.joined(number, Asked { guest, request: request.id }, until);
                     Taken::Ticket(Box::new(Ticket::new(self.clone(), guest, request, (number, running))))
@@ -164,7 +170,7 @@ impl Orders {
             Decision::Begin(number) => {
                 let (sender, view) = watch::channel(View::default());
                 let (target, until) = (permit.target(), self.now() + request.timeout);
-                let running = Running { view, target, until };
+                let running = Running { view, target, until, joined: None };
                 state.running.insert(number, running.clone());
                 let ticket = Ticket::new(self.clone(), permit.asker().uuid(), request, (number, running));
                 let grace = self.patience.kill_after.min(request.timeout / 2);

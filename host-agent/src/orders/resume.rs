@@ -11,8 +11,9 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::timeout;
 
-use super::carry::{View, carry_out};
+use super::carry::carry_out;
 use super::errand::{Before, Errand};
+use super::open::View;
 use super::{Orders, Running};
 use crate::domain::Sighting;
 use crate::journal::Known;
@@ -39,7 +40,7 @@ pub(super) fn all(orders: &Arc<Orders>) {
         tracing::info!(order = number, target = %known.acting.permit.name(), "taking up an order of before the restart");
         let (sender, view) = watch::channel(View::default());
         let (target, until) = (known.acting.permit.target(), known.acting.until);
-        state.running.insert(number, Running { view, target, until });
+        state.running.insert(number, Running { view, target, until, joined: None });
         if until <= orders.now() {
             state.arbiter.starting(target); // who asks now does not join what nobody waits for
         }

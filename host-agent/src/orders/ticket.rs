@@ -13,7 +13,7 @@ use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
 use uuid::Uuid;
 
-use super::carry::View;
+use super::open::View;
 use super::{Orders, Running, Taken};
 use crate::arbiter::OrderNumber;
 use crate::journal::Asked;

@@ -1,0 +1,87 @@
+//! An order that is under way, as its askers and the arbiter see it.
+//!
+//! In:  how far it is. Out: its verdict, for all who wait, for who asks again, and for the journal.
+//!
+//! Invariant: an order that is open is closed once, whatever becomes of its task; one that the agent's own end interrupts stays
+//! open in the journal.
+
+use std::sync::Arc;
+
+use fence_vmchannel_protocol::{Phase, Reason, Verdict};
+use uuid::Uuid;
+
+use super::Orders;
+use crate::arbiter::OrderNumber;
+use crate::domain::{Instance, InstanceId};
+use crate::journal;
+use crate::order::{Outcome, Proof};
+use crate::reply;
+
+/// An order as its askers see it.
+#[derive(Debug, Clone)]
+pub(super) struct View {
+    pub(super) phase: Phase,
+    pub(super) instance: Option<Instance>,
+    pub(super) proof: Option<Proof>,
+    pub(super) outcome: Option<Outcome>,
+}
+
+impl Default for View {
+    fn default() -> Self {
+        Self { phase: Phase::Accepted, instance: None, proof: None, outcome: None }
+    }
+}
+
+/// An order that is open in the arbiter. If its task ends without closing it, it failed.
+pub(super) struct OpenOrder {
+    pub(super) orders: Arc<Orders>,
+    pub(super) number: OrderNumber,
+    pub(super) target: Uuid,
+}
+
+impl OpenOrder {
+    /// Nobody joins any more before the outcome is told; who went away finds it when it asks again.
+    pub(super) fn close(&self, stopped: Option<InstanceId>, view: &View) {
+        let (mut state, at) = (self.orders.lock(), self.orders.now());
+        let verdict = Verdict {
+            uuid: Some(self.target),
+            simulated: self.orders.hypervisor.is_simulated(),
+            ..view.verdict().unwrap_or_else(|| Verdict::failed(Reason::UnknownState, "the order was dropped"))
+        };
+        state.journal.ended(self.number, journal::Ended { verdict: verdict.clone(), stopped, at });
+        state.arbiter.settle(self.number, &verdict, at);
+        state.arbiter.finish(self.target, stopped);
+        state.running.remove(&self.number);
+    }
+}
+
+impl Drop for OpenOrder {
+    fn drop(&mut self) {
+        let is_open = self.orders.lock().running.contains_key(&self.number);
+        // The agent is ending: the next one finds this order open in its journal.
+        let goes_on = !std::thread::panicking();
+        if is_open && !goes_on {
+            self.close(None, &View::default());
+        }
+    }
+}
+
+impl View {
+    /// The order's verdict, once it has ended.
+    pub(super) fn verdict(&self) -> Option<Verdict> {
+        let outcome = self.outcome.as_ref()?;
+        let mut verdict = reply::verdict_of(outcome);
+        if let Outcome::Failed(reason, why) = outcome {
+            verdict.detail = Some(failure(*reason, why, self.instance.as_ref()));
+        }
+        Some(verdict)
+    }
+}
+
+/// The failure of an order in words: why, and what its process is doing.
+fn failure(reason: Reason, why: &str, instance: Option<&Instance>) -> String {
+    match instance.filter(|instance| reason == Reason::CannotKill && !instance.process.is_gone()) {
+        Some(instance) => format!("{why}: {}", instance.process.describe()),
+        None => why.to_owned(),
+    }
+}
