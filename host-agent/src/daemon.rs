@@ -38,6 +38,8 @@ use crate::{control, hints, rules};
 const QUEUE: usize = 1024;
 /// How long orders under way may still take after SIGTERM.
 const DRAIN: Duration = Duration::from_millis(1500);
+/// How long a thread waits for the next call of libvirt: those that a hung libvirt took are to go when it is back.
+const IDLE_THREAD: Duration = Duration::from_secs(1);
 /// How often sockets without a domain are looked for.
 const SWEEP: Duration = Duration::from_secs(30);
 
@@ -84,8 +86,11 @@ pub enum DaemonError {
 
 /// Runs the agent until SIGTERM or SIGINT.
 pub fn run(config: &Config, simulate: Option<&Path>) -> Result<(), DaemonError> {
-    let runtime =
-        tokio::runtime::Builder::new_current_thread().enable_all().max_blocking_threads(128).build()?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .max_blocking_threads(128)
+        .thread_keep_alive(IDLE_THREAD)
+        .build()?;
     let ended = runtime.block_on(Daemon::run(config, simulate));
     // A hung libvirt call must not hold us up.
     runtime.shutdown_background();

@@ -151,18 +151,13 @@ impl Arbiter {
 
     fn remember(&mut self, application: &Application, decision: &Decision) {
         let (Decision::Begin(number) | Decision::Join(number)) = decision else { return };
-        let entries = self.guests.entry(application.asker.0).or_default();
-        if entries.len() >= VERDICTS_PER_GUEST
-            && let Some(oldest) = entries.iter().position(|entry| matches!(entry.answer, Answer::Given(..)))
-        {
-            entries.remove(oldest);
-        }
-        entries.push_back(Entry {
+        let entry = Entry {
             request: application.request,
             target: application.target,
             power: application.power,
             answer: Answer::Awaited(*number),
-        });
+        };
+        push(self.guests.entry(application.asker.0).or_default(), entry);
     }
 
     /// Takes up what the journal tells of an order, before anything is accepted.
@@ -180,7 +175,7 @@ impl Arbiter {
                 (None, None) => Answer::Awaited(number),
             };
             let entry = Entry { request: asked.request, target, power, answer };
-            self.guests.entry(asked.guest).or_default().push_back(entry);
+            push(self.guests.entry(asked.guest).or_default(), entry);
         }
         match &known.ended {
             Some(ended) => self.condemned.extend(ended.stopped.map(|instance| (target, instance))),
@@ -267,6 +262,16 @@ impl Arbiter {
             entries.retain(|entry| !is_old(entry));
         }
     }
+}
+
+/// Remembers a request, in the place of the oldest that was answered.
+fn push(entries: &mut VecDeque<Entry>, entry: Entry) {
+    if entries.len() >= VERDICTS_PER_GUEST
+        && let Some(oldest) = entries.iter().position(|entry| matches!(entry.answer, Answer::Given(..)))
+    {
+        entries.remove(oldest);
+    }
+    entries.push_back(entry);
 }
 
 #[cfg(test)]

@@ -139,9 +139,13 @@ impl Journal {
 
     /// Forgets what is about domains that are no more.
     pub fn retain(&mut self, is_known: impl Fn(Uuid) -> bool) {
+        let now = self.latest_end();
         let is_needed = |known: &Known| {
-            let askers = known.acting.askers.iter().map(|asked| asked.guest);
-            known.ended.is_none() || askers.chain([known.acting.permit.target()]).any(&is_known)
+            let is_recent =
+                known.ended.as_ref().is_none_or(|ended| now.saturating_sub(ended.at) <= VERDICT_KEPT);
+            let mut askers = known.acting.askers.iter().map(|asked| asked.guest);
+            is_known(known.acting.permit.target())
+                || is_recent && (known.ended.is_none() || askers.any(&is_known))
         };
         self.orders.retain(|_, known| is_needed(known));
     }
@@ -196,10 +200,15 @@ impl Journal {
         Ok(())
     }
 
+    /// The journal's own clock.
+    fn latest_end(&self) -> Duration {
+        let ends = |known: &Known| known.ended.as_ref().map(|ended| ended.at);
+        self.orders.values().filter_map(ends).max().unwrap_or_default()
+    }
+
     /// Old ends go, but for each target's last: its stopped instance may live still, and must not act.
     fn forget_old(&mut self) {
-        let ends = |known: &Known| known.ended.as_ref().map(|ended| ended.at);
-        let now = self.orders.values().filter_map(ends).max().unwrap_or_default();
+        let now = self.latest_end();
         let last: HashMap<Uuid, OrderNumber> =
             self.orders.iter().map(|(number, known)| (known.acting.permit.target(), *number)).collect();
         self.orders.retain(|number, known| {

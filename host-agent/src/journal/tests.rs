@@ -342,3 +342,22 @@ fn a_journal_that_is_behind_says_so_until_it_has_caught_up() {
     assert!(!journal.is_behind());
     assert_eq!(told(&disk.journal())[0].1.ended, Some(ended(60)));
 }
+
+#[test]
+fn an_old_order_about_a_domain_that_is_no_more_is_forgotten_though_its_asker_is_there() {
+    let disk = Disk::default();
+    let mut journal = disk.journal();
+    for order in 1..=2 {
+        let mut gone = acting(order);
+        let permit = serde_json::to_value(&gone.permit).unwrap();
+        let mut permit = permit.as_object().unwrap().clone();
+        permit.insert("target".into(), serde_json::json!(Uuid::from_u128(100 + u128::from(order))));
+        gone.permit = serde_json::from_value(permit.into()).unwrap();
+        journal.acting(gone).unwrap();
+        journal.ended(order, ended(order * (VERDICT_KEPT.as_secs() + 1)));
+    }
+
+    journal.retain(|uuid| uuid == Uuid::from_u128(1)); // the asker
+
+    assert_eq!(journal.orders().map(|(number, _)| number).collect::<Vec<_>>(), [2]);
+}
