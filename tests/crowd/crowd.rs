@@ -106,6 +106,16 @@ pub(crate) fn before_others(lab: &Lab, agent: &Agent<'_>) -> Result<()> {
     realtime(&["--reset-on-fork"], nix::unistd::gettid().to_string())
 }
 
+/// Without its socket a domain does not start.
+fn wait_for_socket(lab: &Lab, guest: &Guest<'_>) {
+    let socket = lab.path(&format!("/run/fence-vmchannel/guests/{}.sock", guest.uuid()));
+    let deadline = Instant::now() + PATIENCE;
+    while !socket.exists() {
+        assert!(Instant::now() < deadline, "no socket {}", socket.display());
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
 /// Everybody.
 pub(crate) struct Crowd<'lab> {
     pub(crate) agent: Agent<'lab>,
@@ -133,7 +143,10 @@ impl<'lab> Crowd<'lab> {
         let agent = Agent::start(lab)?;
         let honest = (0..HONEST).map(|number| Asker::in_cluster(lab, &format!("tame{number}"), "tame"));
         let honest = honest.collect::<Result<Vec<_>>>()?;
-        steady.start()?; // by now the agent has made its socket
+        for guest in [&steady, &target] {
+            wait_for_socket(lab, guest);
+        }
+        steady.start()?;
         let crowd = Self { agent, hostile, honest, steady, target, lab };
         crowd.wait_until_all_are_served();
         before_others(lab, &crowd.agent)?;
