@@ -59,6 +59,7 @@ pub struct Plan {
     transient: bool,
     cheap: bool,
     disk: Option<String>,
+    unseen: bool,
 }
 
 /// A guest in a lab.
@@ -98,6 +99,13 @@ impl Plan {
     /// Gives the guest a disk, which it tries to boot from if it is cheap and not paused any more.
     pub fn with_disk(mut self, path: &str) -> Self {
         self.disk = Some(path.to_owned());
+        self
+    }
+
+    /// Its process is known by libvirt's pid file only: for a guest that moves between labs, which share the machine's
+    /// processes as hosts do not.
+    pub fn unseen(mut self) -> Self {
+        self.unseen = true;
         self
     }
 
@@ -152,6 +160,7 @@ impl Guest<'_> {
             transient: false,
             cheap: false,
             disk: None,
+            unseen: false,
         }
     }
 

@@ -8,7 +8,7 @@
 
 mod clearing;
 pub(crate) mod freezer;
-mod rooms;
+pub(crate) mod rooms;
 pub mod supervisor;
 
 use std::fs::{self, File};

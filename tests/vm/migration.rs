@@ -76,7 +76,7 @@ fn an_off_in_the_middle_of_a_migration_ends_both_the_migration_and_the_target() 
     let (_here, _there) = (Agent::start(&hosts.here)?, Agent::start(&hosts.there)?);
     let mut asker = Asker::in_cluster(&hosts.here, "leave1", "web")?;
     let _image = Guest::named("leave0").define(&hosts.there)?;
-    let leaving = Guest::named("leave2").in_cluster("web").boot(&hosts.here)?;
+    let leaving = Guest::named("leave2").in_cluster("web").unseen().boot(&hosts.here)?;
     let process = leaving.process()?;
 
     let (off, gone, ended) = thread::scope(|scope| -> Result<_> {
@@ -106,7 +106,7 @@ fn an_off_of_what_migrates_is_true_also_when_libvirtd_dies_or_hangs_meanwhile() 
     let (_here, _there) = (Agent::start(&hosts.here)?, Agent::start(&hosts.there)?);
     let mut asker = Asker::in_cluster(&hosts.here, "lone1", "web")?;
     let _image = Guest::named("lone0").define(&hosts.there)?;
-    let leaving = Guest::named("lone2").in_cluster("web").define(&hosts.here)?;
+    let leaving = Guest::named("lone2").in_cluster("web").unseen().define(&hosts.here)?;
 
     for dies in [true, false] {
         leaving.start()?;
@@ -152,7 +152,7 @@ fn what_arrives_and_what_has_moved_is_off_nowhere_until_it_is_fenced_where_it_ru
     let mut asker_here = Asker::in_cluster(&hosts.here, "move1", "web")?;
     let mut asker_there = Asker::in_cluster(&hosts.there, "move3", "web")?;
     let _image = Guest::named("move0").define(&hosts.there)?;
-    let moving = Guest::named("move2").in_cluster("web").boot(&hosts.here)?;
+    let moving = Guest::named("move2").in_cluster("web").unseen().boot(&hosts.here)?;
     let source = moving.process()?;
 
     let arriving = thread::scope(|scope| -> Result<_> {
@@ -264,7 +264,7 @@ fn offs_at_random(name: &str, count: usize, blows: &[Blow]) -> Result<String> {
     let hosts = Hosts::start()?;
     let (_here, _there) = (Agent::start(&hosts.here)?, Agent::start(&hosts.there)?);
     let mut asker = Asker::in_cluster(&hosts.here, &format!("{name}1"), "web")?;
-    let target = Guest::named(&format!("{name}2")).in_cluster("web").cheap().define(&hosts.here)?;
+    let target = Guest::named(&format!("{name}2")).in_cluster("web").unseen().cheap().define(&hosts.here)?;
     let mut dice = Dice::cast()?;
     let (mut took, mut others) = (Vec::new(), Vec::new());
 

@@ -6,6 +6,7 @@
 use std::fmt::Write;
 
 use super::{Channel, Plan};
+use crate::lab::rooms::{QEMU, UNSEEN_QEMU};
 
 /// Boots in under two seconds without KVM: no probing, no self tests, no calibration.
 const KERNEL_COMMAND_LINE: &str = "console=ttyS0 quiet loglevel=0 panic=-1 mitigations=off \
@@ -34,6 +35,7 @@ impl Plan {
             let console = "<serial type='pty'><target port='0'/></serial><console type='pty'/>";
             ("q35", 128, MAXIMUM_CPU, boot, console)
         };
+        let emulator = if self.unseen { UNSEEN_QEMU } else { QEMU };
         let mut channels = String::new();
         for channel in &self.channels {
             // writing to a string cannot fail
@@ -50,7 +52,7 @@ impl Plan {
              <memory unit='MiB'>{memory}</memory><vcpu>1</vcpu>\
              <os><type arch='x86_64' machine='{machine}'>hvm</type>{boot}</os>\
              <features><acpi/></features>{cpu}\
-             <devices><emulator>/usr/bin/qemu-system-x86_64</emulator>\
+             <devices><emulator>{emulator}</emulator>\
              <controller type='usb' model='none'/><memballoon model='none'/>\
              {disk}{devices}{channels}</devices></domain>\n"
         )

@@ -25,6 +25,13 @@ pub(super) const ROOMS: [(&str, &str); 5] = [
     ("/var/log/libvirt", "log-libvirt"),
 ];
 
+/// QEMU.
+pub(crate) const QEMU: &str = "/usr/bin/qemu-system-x86_64";
+
+/// QEMU under a name that is none of QEMU's, in the place of a program that nobody in a lab needs. All labs share the
+/// machine's processes: who looks through all of them would take another host's QEMU for one of this host's.
+pub(crate) const UNSEEN_QEMU: &str = "/usr/bin/hostid";
+
 /// No cgroups and no per-VM mount namespaces, which would outlive a killed lab; QEMU's log as a plain file.
 /// QEMU keeps its own user, so that the ownership of sockets matters as it does on a real host.
 const QEMU_CONF: &str = r#"
@@ -60,6 +67,7 @@ pub(super) fn move_in(directory: &Path) -> Result<()> {
             .doing(format!("put the lab's own directory on {place}"))?;
     }
     hide_kvm(directory)?;
+    mount(Some(QEMU), UNSEEN_QEMU, nothing, MsFlags::MS_BIND, nothing).doing("give QEMU another name")?;
     succeed(Command::new("ip").args(["link", "set", "lo", "up"]))?;
     let name = directory.file_name().unwrap_or_default().to_string_lossy().replace('.', "-");
     succeed(Command::new("hostname").arg(name))?;
