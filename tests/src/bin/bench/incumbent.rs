@@ -27,7 +27,9 @@ use crate::packages::Packages;
 pub(crate) const SOCKETS: &str = "/run/fence-virt";
 /// The longest wait for an answer: longer than its client's own.
 const PATIENCE: Duration = Duration::from_secs(60);
-const CONNECTS: Duration = Duration::from_secs(20);
+const CONNECTS: Duration = Duration::from_secs(10);
+/// How long one that is about to end may take for that.
+const ENDS: Duration = Duration::from_secs(1);
 const LOOK_AGAIN: Duration = Duration::from_millis(5);
 
 /// A running fence_virtd.
@@ -68,16 +70,28 @@ impl Incumbent {
             connected: Duration::ZERO,
             turn: 0,
         };
-        for socket in sockets {
-            started.wait_for(socket)?;
-            started.lines.push(Line(socket.accept()?.0));
-        }
-        started.connected = begun.elapsed();
-        // it looks at new connections once a second
-        for line in &mut started.lines {
-            line.ask(Operation::Status, "nobody", PATIENCE)?;
+        if let Err(error) = started.connect(sockets, begun) {
+            let connected = started.lines.len();
+            return Err(match started.ended(ENDS)? {
+                Some(ended) => unexpected(format!("ended with {connected} connections: {ended}")),
+                None => error,
+            });
         }
         Ok(started)
+    }
+
+    fn connect(&mut self, sockets: &[UnixListener], begun: Instant) -> Result<()> {
+        for socket in sockets {
+            self.wait_for(socket)?;
+            self.lines.push(Line(socket.accept()?.0));
+        }
+        self.connected = begun.elapsed();
+        // it looks at new connections once a second
+        let silent = || unexpected(format!("no answer with {} connections", sockets.len()));
+        for line in &mut self.lines {
+            line.ask(Operation::Status, "nobody", CONNECTS)?.ok_or_else(silent)?;
+        }
+        Ok(())
     }
 
     /// Starts it for real serial ports.

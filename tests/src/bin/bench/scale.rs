@@ -163,7 +163,7 @@ fn hold(agent: &Agent<'_>, lab: &Lab, channels: Channels, size: Size, report: &m
     if count == MOST {
         report.judge(Judged {
             what: format!("{MOST} channels, {connected} of them connected"),
-            incumbent: "aborts past 1024 descriptors".to_owned(),
+            incumbent: "no service past 1024 descriptors".to_owned(),
             ours: format!("{} KiB, {} of them anonymous", held.resident, held.anonymous),
             goal: format!("<= {MOST_KIB} KiB"),
             is_met: held.resident <= MOST_KIB,
@@ -184,7 +184,7 @@ pub(crate) fn the_incumbent(size: Size, report: &mut Report) -> Result<()> {
         "With libvirt's test driver; times in milliseconds as above.",
     );
     raise_limits()?;
-    let counts: &[usize] = if size.is_quick { &[30] } else { &[100, 1000, 1100, MOST] };
+    let counts: &[usize] = if size.is_quick { &[30] } else { &[100, 1000, 1100] };
     counts.iter().try_for_each(|count| one_of_the_incumbents(*count, size, report))
 }
 

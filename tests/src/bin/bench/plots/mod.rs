@@ -86,7 +86,7 @@ fn memory(report: &Report) -> Vec<Line> {
     vec![
         line("fence-vmchanneld, RSS", AGENT.1, false, "agent"),
         line("fence-vmchanneld, its own (anonymous)", AGENT.1, true, "agent"),
-        line("fence_virtd, RSS (aborts past 1024 descriptors)", INCUMBENT.1, false, "fence_virtd"),
+        line("fence_virtd, RSS (no service past 1024 descriptors)", INCUMBENT.1, false, "fence_virtd"),
         line("fence_virtd, its own (anonymous)", INCUMBENT.1, true, "fence_virtd"),
         line("only a connection to libvirt, RSS", DIRECT.1, false, bare),
     ]
