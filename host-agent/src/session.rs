@@ -28,6 +28,7 @@ where
     let mut session = Session::new(guest, agent, quota);
     let mut waiting = Waiting::default();
     loop {
+        let has_room = channel.has_room();
         let said = tokio::select! {
             biased; // a guest may ask only so often, so what it asks never keeps its answers back
             frame = channel.hear() => match frame {
@@ -35,7 +36,7 @@ where
                 Ok(None) => None, // room again for what waits
                 Err(ended) => return ended,
             },
-            line = waiting.next_line(), if channel.has_room() => Some(channel.say_line(&line)),
+            line = waiting.next_line(has_room) => Some(channel.say_line(&line)),
         };
         if let Some(Err(ended)) = said {
             return ended;

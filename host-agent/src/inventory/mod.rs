@@ -62,7 +62,8 @@ impl Inventory {
                 domain.instance.clone_from(&old.instance);
             }
             let runs_again = domain.is_alive() && domain.instance != old.instance;
-            if old.standing == Standing::Moved && domain.standing == Standing::ShutOff && !runs_again {
+            let was_going = matches!(old.standing, Standing::Moved | Standing::Leaving);
+            if was_going && domain.standing == Standing::ShutOff && !runs_again {
                 domain.standing = Standing::Moved;
             }
             if **old == domain {

@@ -33,12 +33,15 @@ pub(super) enum Pending {
 /// A line, the request it belongs to, and what of its answer is still to come.
 type Said = (Vec<u8>, RequestId, Option<Pending>);
 
+/// One of them, with its next line once that is there.
+type Next = (BoxFuture<'static, Said>, Option<Said>);
+
 /// All answers of one guest that are still to come.
 #[derive(Default)]
 pub(super) struct Waiting {
     asked: HashMap<RequestId, Ask>,
     /// In the order of their questions, which is the order of answers that come at the same time.
-    pending: Vec<BoxFuture<'static, Said>>,
+    pending: Vec<Next>,
 }
 
 impl Waiting {
@@ -59,15 +62,16 @@ impl Waiting {
     /// Nothing to say yet.
     pub(super) fn push(&mut self, request: &Request, pending: Pending) -> Option<Reply> {
         self.asked.insert(request.id, request.ask.clone());
-        self.pending.push(Box::pin(pending.next()));
+        self.pending.push((Box::pin(pending.next()), None));
         None
     }
 
-    /// The next line of any answer; waits for ever while there is none to come. Cancel safe.
-    pub(super) async fn next_line(&mut self) -> Vec<u8> {
-        let (line, id, rest) = poll_fn(|cx| self.poll_pending(cx)).await;
+    /// The next line of any answer; waits for ever while there is none to come, or no room for it. All of them go on
+    /// meanwhile: a delay does not begin when a guest begins to read. Cancel safe.
+    pub(super) async fn next_line(&mut self, has_room: bool) -> Vec<u8> {
+        let (line, id, rest) = poll_fn(|cx| self.poll_pending(cx, has_room)).await;
         match rest {
-            Some(rest) => self.pending.push(Box::pin(rest.next())),
+            Some(rest) => self.pending.push((Box::pin(rest.next()), None)),
             None => {
                 self.asked.remove(&id);
             }
@@ -76,16 +80,17 @@ impl Waiting {
     }
 
     /// All of them are asked each time: they are few.
-    fn poll_pending(&mut self, cx: &mut Context<'_>) -> Poll<Said> {
-        let ready = self.pending.iter_mut().enumerate().find_map(|(place, pending)| {
-            match pending.as_mut().poll(cx) {
-                Poll::Ready(said) => Some((place, said)),
-                Poll::Pending => None,
+    fn poll_pending(&mut self, cx: &mut Context<'_>, has_room: bool) -> Poll<Said> {
+        for (pending, said) in self.pending.iter_mut().filter(|(_, said)| said.is_none()) {
+            if let Poll::Ready(line) = pending.as_mut().poll(cx) {
+                *said = Some(line);
             }
-        });
-        let Some((place, said)) = ready else { return Poll::Pending };
-        drop(self.pending.remove(place));
-        Poll::Ready(said)
+        }
+        let ready = self.pending.iter().position(|(_, said)| said.is_some()).filter(|_| has_room);
+        match ready.and_then(|place| self.pending.remove(place).1) {
+            Some(said) => Poll::Ready(said),
+            None => Poll::Pending,
+        }
     }
 }
 
@@ -118,4 +123,33 @@ fn line_of(reply: &Reply) -> Vec<u8> {
         tracing::error!(%error, id = %reply.id, "a reply that cannot be written is our bug");
         Vec::new()
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use fence_vmchannel_protocol::{Body, Method, Verdict};
+    use tokio::time::{Instant, sleep, timeout};
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_delay_runs_out_while_its_guest_does_not_read() {
+        let (mut waiting, begun) = (Waiting::default(), Instant::now());
+        let (id, delay) = (RequestId::from_random([7; 16]).unwrap(), Duration::from_secs(3));
+        let request = Request { id, ask: Ask::List, timeout: delay, delay, method: Method::OnOff };
+        let refused = Body::Verdict(Verdict::refused(fence_vmchannel_protocol::Reason::Busy));
+        let reply = async move {
+            sleep(delay).await;
+            Reply { id, body: refused }
+        };
+        waiting.push(&request, Pending::Reply(id, Box::pin(reply)));
+
+        let unread = timeout(Duration::from_secs(10), waiting.next_line(false)).await;
+        waiting.next_line(true).await;
+
+        assert!(unread.is_err(), "nothing is said while there is no room");
+        assert_eq!(begun.elapsed(), Duration::from_secs(10), "it was ready all the while");
+    }
 }
