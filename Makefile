@@ -14,7 +14,7 @@ prefix := /usr
 INSTALL := install -D
 
 .DEFAULT_GOAL := help
-.PHONY: help toolchain deps build guest-client check fuzz mutants demo bench endurance soak install fmt clean
+.PHONY: help toolchain deps build guest-client check simulate simulate-broken fuzz mutants demo bench endurance soak install fmt clean
 
 help: ## print this
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 24
@@ -43,6 +43,13 @@ guest-client:
 
 check: toolchain deps ## run every check and test, with real libvirt and QEMU (as root)
 	@tests/check
+
+simulate: toolchain ## play SEEDS (100000) simulated hosts with faults, from seed FROM (1); KIND is Anything or Mutual
+	@SEEDS=$(or $(SEEDS),100000) FROM=$(FROM) KIND=$(KIND) cargo test --profile simulation -p fence-vmchannel-simulation -- \
+	  --nocapture --test-threads=1 hundred_thousand
+
+simulate-broken: toolchain ## break one rule after the other in a scratch copy, and see that the simulation finds each (half an hour)
+	@tests/simulation/broken-rules
 
 fuzz: toolchain deps ## fuzz every decoder, each for SECONDS (60); new inputs stay in the target directory
 	@tests/fuzz/run $(or $(SECONDS),60)

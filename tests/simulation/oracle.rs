@@ -1,0 +1,505 @@
+//! Judges everything that leaves the agent, at the moment in which it leaves, by the truth.
+//!
+//! In:  requests as they are asked, actions as they are done, replies as they leave. Out: the first thing that is wrong.
+//!
+//! Invariant: it knows nothing of how the agent works, only what it promises: docs/simulation.md lists the rules.
+
+use std::collections::BTreeMap;
+
+use fence_vmchannel_host_agent::policy::Permit;
+use fence_vmchannel_protocol::{
+    Ask, Body, Decoder, Evidence, Frame, Item, Power, PowerState, Reason, Reply, Request, RequestId, Ruling,
+    Verdict,
+};
+
+use crate::seen::Seen;
+use crate::world::State;
+
+/// How old what the agent saw may be when it says so: a look at all processes may take a second.
+const LOOK: u64 = 1100;
+/// How much older than a request its evidence may be: who joins an order joins its last look too.
+const JOIN: u64 = 4_100;
+/// How much later than the client's time a verdict may leave: clocks tick in milliseconds.
+const SLACK: u64 = 5;
+/// When an answer that is no order's must be there: libvirt's deadlines and the patience of looks.
+const ANSWER: u64 = 20_000;
+
+/// What a verdict says, as far as repeats must agree.
+type Essence = (Ruling, Option<PowerState>, Option<Evidence>);
+
+/// A request on one connection.
+struct Due {
+    request: Request,
+    /// When it was written last, and when the agent may begin with it.
+    begins: u64,
+    /// When it was written first since its last answer.
+    oldest: u64,
+    sent: u32,
+    answered: u32,
+    is_due: bool,
+}
+
+/// A power request of one guest, over all its connections.
+struct Known {
+    target: Option<usize>,
+    power: Power,
+    first: u64,
+    /// When it was written last on any of them.
+    begins: u64,
+    /// What was told, and by which agent.
+    told: Option<(Essence, u64)>,
+    /// How many its guest had been told then: the agent keeps 64 verdicts of each.
+    told_at: usize,
+    is_open: bool,
+}
+
+#[derive(Default)]
+pub(crate) struct Oracle {
+    pub(crate) violation: Option<String>,
+    due: BTreeMap<(usize, RequestId), Due>,
+    known: BTreeMap<(usize, RequestId), Known>,
+    /// How often each agent stopped and killed each run.
+    acts: BTreeMap<(&'static str, usize, u64), usize>,
+    /// When each run was first stopped or killed by an agent.
+    condemned: BTreeMap<usize, u64>,
+    /// Which run had which stopped, by which agent.
+    fenced: Vec<(usize, usize, u64)>,
+    /// Something that must be remembered could not be written.
+    pub(crate) forgot: bool,
+}
+
+impl Oracle {
+    /// How many requests of a guest were answered.
+    fn told_to(&self, asker: usize) -> usize {
+        self.known.iter().filter(|((by, _), known)| *by == asker && known.told.is_some()).count()
+    }
+}
+
+impl State {
+    /// Something is wrong; only the first of all is told.
+    pub(crate) fn wrong(&mut self, what: impl FnOnce(&Self) -> String) {
+        if self.oracle.violation.is_none() {
+            let what = what(self);
+            self.tell("ORACLE", |_| what.clone());
+            self.oracle.violation = Some(what);
+        }
+    }
+
+    /// A guest writes a request.
+    pub(crate) fn asked(&mut self, line: usize, request: &Request, target: Option<usize>) {
+        let (now, asker) = (self.now, self.wires[line].machine);
+        // Only what changes something waits for its delay.
+        let delays = matches!(request.ask, Ask::Power(..));
+        let begins = now + if delays { u64::try_from(request.delay.as_millis()).unwrap() } else { 0 };
+        let fresh =
+            Due { request: request.clone(), begins, oldest: begins, sent: 0, answered: 0, is_due: true };
+        let due = self.oracle.due.entry((line, request.id)).or_insert(fresh);
+        due.oldest = if due.is_due { due.oldest } else { begins };
+        (due.begins, due.is_due) = (begins, true);
+        due.sent += 1;
+        if let Ask::Power(power, _) = request.ask {
+            let made = self.oracle.told_to(asker);
+            let fresh = Known { target, power, first: begins, begins, told: None, told_at: 0, is_open: true };
+            let known = self.oracle.known.entry((asker, request.id)).or_insert(fresh);
+            known.begins = begins;
+            // What was refused, or is no longer kept, is asked for anew.
+            let is_forgotten = known.told.is_some_and(|(was, by)| {
+                // The journal keeps only what acted.
+                made > known.told_at + 40 || by != self.agent.number && was.2 != Some(Evidence::ProcessGone)
+            });
+            known.is_open |= is_forgotten || known.told.is_some_and(|(was, _)| !is_kept(was));
+        }
+        let (id, name) = (request.id, self.name(asker).to_owned());
+        let delay = request.delay.as_millis();
+        self.tell("guest", |_| {
+            let of = target_of(&request.ask);
+            let timeout = request.timeout.as_millis();
+            format!(
+                "{name} asks {} {of} (line {line}, id {}, delay {delay} ms, timeout {timeout} ms)",
+                request.ask.op(),
+                short(id)
+            )
+        });
+    }
+
+    /// Lines leave the agent.
+    pub(crate) fn heard(&mut self, line: usize, bytes: &[u8]) {
+        let (mut decoder, mut rest) = (Decoder::default(), bytes);
+        while let Some(frame) = decoder.push(&mut rest) {
+            let reply = match &frame {
+                Frame::Plain(json) => Reply::parse(json).ok(),
+                Frame::Signed(_) | Frame::Noise(_) => None,
+            };
+            match reply {
+                Some(reply) => self.replied(line, &reply),
+                None => self.wrong(|_| format!("the agent wrote what is no reply: {frame:?}")),
+            }
+        }
+    }
+
+    fn replied(&mut self, line: usize, reply: &Reply) {
+        let name = self.name(self.wires[line].machine).to_owned();
+        self.tell("agent", |_| {
+            let what = match &reply.body {
+                Body::Verdict(verdict) => told(verdict),
+                Body::Progress(phase, _) => format!("{phase}"),
+                Body::Items(items, _) => listed(items),
+                Body::Hello(_) => "hello".into(),
+                Body::Whoami(_) => "whoami".into(),
+            };
+            format!("tells {name} (line {line}, id {}): {what}", short(reply.id))
+        });
+        if reply.id == RequestId::NONE {
+            return self.saw(Seen::BadFrame);
+        }
+        let Some(due) = self.oracle.due.get_mut(&(line, reply.id)) else {
+            return self
+                .wrong(|_| format!("a reply to {} which was never asked on line {line}", short(reply.id)));
+        };
+        if reply.is_final() {
+            due.answered += 1;
+            due.is_due = false;
+        }
+        let (request, begins, oldest) = (due.request.clone(), due.begins, due.oldest);
+        if due.answered > due.sent {
+            return self.wrong(|_| format!("more verdicts than requests for {}", short(reply.id)));
+        }
+        match &reply.body {
+            Body::Verdict(verdict) => self.judge(line, &request, (begins, oldest), verdict),
+            Body::Items(items, _) => self.judge_list(line, oldest, items),
+            Body::Progress(..) => self.saw(Seen::Progress),
+            Body::Hello(_) | Body::Whoami(_) => {}
+        }
+    }
+
+    fn judge_list(&mut self, line: usize, begins: u64, items: &[Item]) {
+        self.saw(Seen::Listed);
+        let asker = self.wires[line].machine;
+        for item in items {
+            let Some(machine) = self.machines.iter().position(|machine| machine.uuid == item.uuid) else {
+                continue;
+            };
+            if self.machines[machine].cluster != self.machines[asker].cluster {
+                self.wrong(|s| format!("the list shows {}, which is another cluster's", s.name(machine)));
+            }
+            match item.state {
+                Some(PowerState::Off) => {
+                    self.saw(Seen::ListedOff);
+                    self.must_be_off(machine, begins.saturating_sub(100), "the list");
+                }
+                Some(PowerState::On) => self.must_be_here(machine, begins, "the list"),
+                None => {}
+            }
+        }
+    }
+
+    fn judge(&mut self, line: usize, request: &Request, (begins, oldest): (u64, u64), verdict: &Verdict) {
+        self.note_reason(verdict);
+        let asker = self.wires[line].machine;
+        let target = self.machines.iter().position(|machine| Some(machine.uuid) == verdict.uuid);
+        if let Some(target) = target.filter(|_| verdict.ruling == Ruling::Done)
+            && self.machines[target].cluster != self.machines[asker].cluster
+        {
+            return self.wrong(|s| format!("something was told of {}, another cluster's", s.name(target)));
+        }
+        match (&request.ask, target) {
+            (Ask::Status(_), Some(target)) => match verdict.state {
+                Some(PowerState::Off) => {
+                    self.saw(Seen::SaidOff);
+                    self.must_be_off(target, oldest.saturating_sub(100), "status");
+                }
+                Some(PowerState::On) => {
+                    self.saw(Seen::SaidOn);
+                    self.must_be_here(target, oldest, "status");
+                }
+                None => {}
+            },
+            (Ask::Power(power, _), _) => self.judge_power(line, request, (*power, target), begins, verdict),
+            _ => {}
+        }
+    }
+
+    fn judge_power(
+        &mut self,
+        line: usize,
+        request: &Request,
+        (power, target): (Power, Option<usize>),
+        begins: u64,
+        verdict: &Verdict,
+    ) {
+        let timeout = u64::try_from(request.timeout.as_millis()).unwrap();
+        let is_punctual = self.wires[line].is_punctual(self.now);
+        if is_punctual && self.now > begins + timeout + SLACK {
+            self.wrong(|_| format!("the verdict of {} comes after the client's time", short(request.id)));
+        }
+        let asker = self.wires[line].machine;
+        let made = self.oracle.told_to(asker);
+        let essence = (verdict.ruling, verdict.state, verdict.evidence);
+        let agent = self.agent.number;
+        let Some(known) = self.oracle.known.get_mut(&(asker, request.id)) else { return };
+        let (first, before) = (known.first, known.told);
+        // "Ask again" is no verdict of the order.
+        let is_later = match verdict.ruling {
+            Ruling::Failed(reason) => matches!(reason, Reason::Stopping | Reason::Busy),
+            // Nobody is told anything of what libvirt knows no more.
+            Ruling::Refused(Reason::NotPermitted) => known.target.is_some_and(|target| {
+                !self.machines[target].persistent || self.machines[target].libvirt.is_none()
+            }),
+            Ruling::Refused(reason) => reason == Reason::Busy && verdict.detail.is_none(),
+            Ruling::Done => false,
+        };
+        if before.is_some_and(|(was, _)| is_kept(was)) && is_later {
+            return;
+        }
+        known.told = Some((essence, agent));
+        if before.is_none_or(|(was, _)| !is_kept(was)) {
+            known.told_at = made;
+        }
+        let made_before = known.told_at;
+        let goes_on = verdict.ruling == Ruling::Failed(Reason::Timeout)
+            || verdict.evidence.is_some() && verdict.state.is_none();
+        // Of several that were written one after the other, the last may be the one that is taken.
+        let is_last = self.oracle.due.get(&(line, request.id)).is_none_or(|due| due.answered == due.sent);
+        known.is_open &= goes_on || !is_last && !is_kept(essence);
+        match before {
+            Some((was, by))
+                if made - made_before < 50
+                    && is_kept(was)
+                    && (by == agent || was.2 == Some(Evidence::ProcessGone)) =>
+            {
+                return self.judge_repeat(request, was, by, essence);
+            }
+            _ => {}
+        }
+        let Some(target) = target.filter(|_| verdict.ruling == Ruling::Done) else { return };
+        match (power, verdict.state, verdict.evidence) {
+            (Power::Off, Some(PowerState::Off), Some(evidence)) => {
+                self.saw(match evidence {
+                    Evidence::ProcessGone => Seen::OffProcessGone,
+                    _ => Seen::OffNeverRan,
+                });
+                // A repeat may tell of an order that ended long ago.
+                let since = if first == begins { first.max(self.now.saturating_sub(LOOK)) } else { first };
+                let since = if is_punctual { since } else { first };
+                self.must_be_off(target, since.saturating_sub(JOIN), "off");
+            }
+            (Power::Reboot, state, Some(_)) => {
+                self.saw(if state.is_some() { Seen::Rebooted } else { Seen::OffNotStarted });
+                self.must_be_off(target, first.saturating_sub(JOIN), "reboot");
+            }
+            (Power::On, Some(PowerState::On), _) => {
+                self.saw(Seen::StartedOn);
+                self.must_be_here(target, first.saturating_sub(JOIN), "on");
+            }
+            _ => self.wrong(|_| format!("done without evidence: {}", told(verdict))),
+        }
+    }
+
+    fn judge_repeat(&mut self, request: &Request, was: Essence, by: u64, is: Essence) {
+        // What libvirt or the policy no longer knows is not told of again.
+        if was == is {
+            let restarted = by != self.agent.number;
+            self.saw(if restarted { Seen::RepeatEqualAfterRestart } else { Seen::RepeatEqual });
+        } else if !self.oracle.forgot {
+            self.wrong(|_| format!("{} was told {was:?} and, asking again, {is:?}", short(request.id)));
+        }
+    }
+
+    fn must_be_off(&mut self, machine: usize, since: u64, what: &str) {
+        let until = self.free_until(machine);
+        if until < since {
+            self.wrong(|s| {
+                format!(
+                    "FALSE OFF: {what} says that {} is off, but it ran all the time from {since} ms to {} ms",
+                    s.name(machine),
+                    s.now
+                )
+            });
+        }
+    }
+
+    fn must_be_here(&mut self, machine: usize, since: u64, what: &str) {
+        let since = since.saturating_sub(100);
+        if self.here_until(machine) < since {
+            self.wrong(|s| {
+                format!("{what} says that {} is on, but it was not here since {since} ms", s.name(machine))
+            });
+        }
+    }
+
+    /// The agent is about to have libvirt stop a machine; whether that has an effect.
+    pub(crate) fn agent_stops(&mut self, agent: u64, permit: &Permit) -> bool {
+        let Some(machine) = self.machines.iter().position(|machine| machine.uuid == permit.target()) else {
+            return true;
+        };
+        let run = self.machines[machine].pid_file.filter(|run| self.runs[*run].alive);
+        self.act(agent, "stops", machine, run, Some(permit))
+    }
+
+    /// The agent is about to have libvirt start a machine.
+    pub(crate) fn agent_starts(&mut self, agent: u64, permit: &Permit) -> bool {
+        let Some(machine) = self.machines.iter().position(|machine| machine.uuid == permit.target()) else {
+            return true;
+        };
+        self.act(agent, "starts", machine, None, Some(permit))
+    }
+
+    /// The agent sends SIGKILL.
+    pub(crate) fn agent_kills(&mut self, agent: u64, run: usize) -> bool {
+        let machine = self.runs[run].machine;
+        self.act(agent, "kills", machine, Some(run), None)
+    }
+
+    fn act(
+        &mut self,
+        agent: u64,
+        what: &'static str,
+        machine: usize,
+        run: Option<usize>,
+        permit: Option<&Permit>,
+    ) -> bool {
+        if !self.may_act(agent) {
+            return false;
+        }
+        let dies = self.strikes(Seen::AgentDiesActing);
+        if dies && self.rng.chance(500) {
+            self.kill_agent("before it acts");
+            return false;
+        }
+        let asker =
+            permit.map_or_else(String::new, |permit| format!(" for {}", permit.asker().name().as_str()));
+        self.tell("agent", |s| format!("{what} {} (run {run:?}){asker}", s.name(machine)));
+        self.must_be_asked_for(what, machine, run, permit);
+        if let Some(run) = run {
+            let count = self.oracle.acts.entry((what, run, agent)).or_default();
+            *count += 1;
+            let count = *count;
+            let is_about = |known: &&Known| known.target == Some(machine) && known.power != Power::On;
+            // libvirt is told to stop a machine, not a process: once for each that it lost sight of.
+            // Nor may it be the one that the agent saw, if somebody restarted it.
+            let processes = if self.has(Seen::LosesSight) { 4 } else { 2 };
+            if count > processes * self.oracle.known.values().filter(is_about).count() {
+                self.wrong(|_| format!("the agent {what} run {run} {count} times, which nobody asked for"));
+            }
+            let now = self.now;
+            self.oracle.condemned.entry(run).or_insert(now);
+        }
+        if dies {
+            self.kill_agent("while it acts");
+        }
+        true
+    }
+
+    /// Somebody who may must have asked for it, and not be condemned.
+    fn must_be_asked_for(&mut self, what: &str, machine: usize, run: Option<usize>, permit: Option<&Permit>) {
+        let starts = what == "starts";
+        let asker = permit.and_then(|permit| {
+            self.machines.iter().position(|machine| machine.uuid == permit.asker().uuid())
+        });
+        if let Some(asker) =
+            asker.filter(|asker| self.machines[*asker].cluster != self.machines[machine].cluster)
+        {
+            return self.wrong(|s| format!("the agent {what} {} for {}", s.name(machine), s.name(asker)));
+        }
+        let fits = |known: &Known| {
+            let power = if starts { known.power != Power::Off } else { known.power != Power::On };
+            known.is_open && known.target == Some(machine) && power
+        };
+        let mut of =
+            self.oracle.known.iter().filter(|((by, _), known)| asker.is_none_or(|a| a == *by) && fits(known));
+        let Some(first) = of.next().map(|(_, known)| known.first) else {
+            if self.oracle.forgot {
+                return; // an end that could not be written is not known to a restarted agent
+            }
+            return self
+                .wrong(|s| format!("the agent {what} {}, which no open request asks for", s.name(machine)));
+        };
+        let first = of.map(|(_, known)| known.first).fold(first, u64::min);
+        let Some(by) = permit.map(|permit| usize::try_from(permit.asker().instance().pid - 1000).unwrap())
+        else {
+            return;
+        };
+        if asker != Some(machine) && self.oracle.condemned.get(&by).is_some_and(|at| *at < first) {
+            return self.wrong(|s| {
+                format!("the agent {what} {} for run {by}, which was condemned", s.name(machine))
+            });
+        }
+        let Some(run) = run.filter(|_| !starts && asker != Some(machine)) else { return };
+        let agent = self.agent.number;
+        if self.oracle.fenced.contains(&(run, by, agent)) {
+            return self.wrong(|_| format!("runs {by} and {run} fence each other, and neither survives"));
+        }
+        self.oracle.fenced.push((by, run, agent));
+    }
+
+    /// Whether an open request may stop this machine.
+    pub(crate) fn is_wanted_off(&self, machine: usize) -> bool {
+        let wants =
+            |known: &Known| known.is_open && known.target == Some(machine) && known.power != Power::On;
+        self.oracle.known.values().any(wants)
+    }
+
+    /// How many requests on living lines have no answer.
+    pub(crate) fn open_requests(&self) -> usize {
+        let is_open = |(line, _): &(usize, RequestId)| !self.wires[*line].wire.lock().unwrap().closed;
+        self.oracle.due.iter().filter(|(key, due)| due.is_due && is_open(key)).count()
+    }
+
+    /// Nobody may be left without an answer.
+    pub(crate) fn judge_end(&mut self) {
+        let lost = self.oracle.due.iter().find(|((line, _), due)| {
+            let timeout = u64::try_from(due.request.timeout.as_millis()).unwrap();
+            let patience = if matches!(due.request.ask, Ask::Power(..)) { timeout + SLACK } else { ANSWER };
+            let is_late = self.now > due.begins + patience && self.wires[*line].is_punctual(self.now);
+            due.is_due && is_late && !self.wires[*line].wire.lock().unwrap().closed
+        });
+        if let Some(((line, id), due)) = lost {
+            let text = format!("{} {} on line {line} was never answered", due.request.ask.op(), short(*id));
+            self.wrong(|_| text);
+        }
+    }
+
+    fn note_reason(&mut self, verdict: &Verdict) {
+        let (Ruling::Refused(reason) | Ruling::Failed(reason)) = verdict.ruling else { return };
+        self.saw(match reason {
+            Reason::NotPermitted => Seen::NotPermitted,
+            Reason::Condemned => Seen::Condemned,
+            Reason::Busy => Seen::Busy,
+            Reason::BadRequest => Seen::BadRequest,
+            Reason::BadFrame => Seen::BadFrame,
+            Reason::UnknownState => Seen::UnknownState,
+            Reason::CannotKill => Seen::CannotKill,
+            Reason::StartFailed => Seen::StartFailed,
+            Reason::Moved => Seen::Moved,
+            Reason::Timeout => Seen::Timeout,
+            Reason::Stopping => Seen::Stopping,
+            _ => return,
+        });
+    }
+}
+
+/// Whether a verdict is one that repeats must get again: an order's end.
+fn is_kept((ruling, ..): Essence) -> bool {
+    match ruling {
+        Ruling::Done => true,
+        Ruling::Refused(_) => false,
+        Ruling::Failed(reason) => !matches!(reason, Reason::Busy | Reason::Stopping),
+    }
+}
+
+fn target_of(ask: &Ask) -> String {
+    ask.target().map(ToString::to_string).unwrap_or_default()
+}
+
+fn short(id: RequestId) -> String {
+    id.to_string().trim_start_matches('0').to_owned()
+}
+
+fn told(verdict: &Verdict) -> String {
+    let Verdict { ruling, state, evidence, detail, .. } = verdict;
+    format!("{ruling:?} {state:?} {evidence:?} {}", detail.as_deref().unwrap_or_default())
+}
+
+fn listed(items: &[Item]) -> String {
+    items.iter().map(|item| format!("{} {:?}, ", item.name.as_str(), item.state)).collect()
+}
