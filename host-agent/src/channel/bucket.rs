@@ -4,29 +4,33 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// Lets `rate` things pass in a second and up to `burst` at once.
+/// Lets `rate` things pass in a second and up to `burst` at once. Small: every channel has some.
 #[derive(Debug)]
 pub(super) struct Bucket {
-    every: Duration,
-    depth: Duration,
+    rate: u32,
+    burst: u32,
     /// When the bucket will be full again.
     full_at: Instant,
 }
 
 impl Bucket {
     pub(super) fn new((rate, burst): (u32, u32)) -> Self {
-        let every = Duration::from_secs(1) / rate.max(1);
-        Self { every, depth: every * burst.saturating_sub(1), full_at: Instant::now() }
+        Self { rate: rate.max(1), burst, full_at: Instant::now() }
+    }
+
+    fn every(&self) -> Duration {
+        Duration::from_secs(1) / self.rate
     }
 
     /// When the next thing may pass.
     pub(super) fn ready_at(&self) -> Instant {
-        self.full_at.checked_sub(self.depth).unwrap_or(self.full_at)
+        let depth = self.every() * self.burst.saturating_sub(1);
+        self.full_at.checked_sub(depth).unwrap_or(self.full_at)
     }
 
     /// One thing passes.
     pub(super) fn take(&mut self) {
-        self.full_at = self.full_at.max(Instant::now()) + self.every;
+        self.full_at = self.full_at.max(Instant::now()) + self.every();
     }
 }
 

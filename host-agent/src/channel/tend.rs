@@ -137,7 +137,7 @@ impl Tended {
                 Ok(listener) => self.accept(&listener).await,
                 Err(error) => {
                     self.failed("the socket cannot be made", &error);
-                    sleep(RETRY).await;
+                    Box::pin(sleep(RETRY)).await;
                 }
             }
         }
@@ -195,7 +195,7 @@ impl Tended {
     /// The next connection, if it is the domain's QEMU. Cancel safe: a connection is taken at its end.
     async fn next_visitor(&self, listener: &Listener, pace: &mut Pace) -> Option<Box<Visitor>> {
         if pace.ready_at() > Instant::now() {
-            sleep_until(pace.ready_at()).await;
+            Box::pin(sleep_until(pace.ready_at())).await; // seldom: no room for it in each channel
         }
         let accepted = loop {
             self.give_to_owner();
@@ -213,7 +213,7 @@ impl Tended {
             }
             Err(error) => {
                 self.not_accepted(&error);
-                sleep(RETRY).await;
+                Box::pin(sleep(RETRY)).await;
                 None
             }
         }
