@@ -79,6 +79,10 @@ pub enum Event {
     Confirmed(Result<Standing, String>),
     /// libvirt does not know it any more, and its call to stop it, which was under way to the end, said that it did.
     StoppedAndForgotten,
+    /// Somebody started it while libvirt was asked how it ended.
+    RunsAgain,
+    /// libvirt was asked how it ended and has not answered for a while.
+    LibvirtIsSilent,
     /// libvirt does not answer.
     Unconfirmable(String),
     /// The target runs.
@@ -144,8 +148,8 @@ pub struct Order {
 }
 
 use Event::{
-    Confirmed, DeadlinePassed, GraceOver, JobAborted, KillFailed, LookIsOld, NotWritten, ProcessGone,
-    StartFailed, Started, StopReturned, StoppedAndForgotten, Unconfirmable,
+    Confirmed, DeadlinePassed, GraceOver, JobAborted, KillFailed, LibvirtIsSilent, LookIsOld, NotWritten,
+    ProcessGone, RunsAgain, StartFailed, Started, StopReturned, StoppedAndForgotten, Unconfirmable,
 };
 use State::{Aborting, Confirming, Done, Killing, Looking, Starting, Stopping};
 
@@ -218,6 +222,7 @@ impl Order {
                 (Killing { doubt: Doubt::Old, trouble }, None)
             }
             // Somebody restarted it meanwhile: that process is to be stopped too.
+            (Confirming { .. }, RunsAgain) => (Looking(None), Some(Step::Look)),
             (Stopping { .. } | Killing { .. }, ProcessGone(_, true)) => (Looking(None), Some(Step::Look)),
 
             (Stopping { doubt }, GraceOver | StopReturned(Err(_))) => {
@@ -238,7 +243,9 @@ impl Order {
             (Confirming { proof, .. }, Confirmed(Ok(Standing::ShutOff))) => off(power, proof),
             (Confirming { proof, doubt: Doubt::Old, .. }, StoppedAndForgotten) => off(power, proof),
             // It lived until it was sent SIGKILL, and there is no libvirt that could have moved it meanwhile.
-            (Confirming { proof, doubt: Doubt::Old, killed: true }, Unconfirmable(_)) => off(power, proof),
+            (Confirming { proof, doubt: Doubt::Old, killed: true }, Unconfirmable(_) | LibvirtIsSilent) => {
+                off(power, proof)
+            }
             (Confirming { .. }, Confirmed(Ok(Standing::Moved))) => {
                 failed(Reason::Moved, "it moved to another host".into())
             }

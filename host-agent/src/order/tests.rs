@@ -55,6 +55,8 @@ fn all_events() -> Vec<Event> {
         Confirmed(Err(why())),
         Unconfirmable(why()),
         StoppedAndForgotten,
+        LibvirtIsSilent,
+        RunsAgain,
         LookIsOld,
         Event::Found(Found::Nothing(why())),
     ];
@@ -312,6 +314,7 @@ fn what_lived_until_it_was_killed_is_off_also_where_libvirt_does_not_answer_afte
     let ended = |last| outcome(Power::Off, gone_late(true).into_iter().chain([last]));
 
     assert_eq!(ended(Unconfirmable("libvirt cannot be reached".into())), Some(Outcome::Off(process_gone())));
+    assert_eq!(ended(LibvirtIsSilent), Some(Outcome::Off(process_gone())));
     assert_eq!(ended(Confirmed(Ok(Standing::ShutOff))), Some(Outcome::Off(process_gone())));
     assert!(matches!(ended(Confirmed(Ok(Standing::Moved))), Some(Outcome::Failed(Reason::Moved, _))));
     assert!(matches!(ended(Confirmed(Err("no such domain".into()))), Some(Outcome::Failed(..))));
@@ -325,4 +328,13 @@ fn what_was_ending_by_itself_is_not_off_because_libvirt_has_forgotten_it() {
         let ended = outcome(Power::Off, ending.clone().into_iter().chain([last]));
         assert!(matches!(ended, Some(Outcome::Failed(Reason::UnknownState, _))), "{ended:?}");
     }
+}
+
+#[test]
+fn a_target_that_is_started_while_libvirt_is_asked_how_it_ended_is_stopped_again() {
+    let again = gone_late(true).into_iter().chain([RunsAgain]);
+    assert_eq!(after(Power::Off, again).1, Some(Step::Look));
+
+    // One that nobody killed is not off because libvirt is silent.
+    assert_eq!(outcome(Power::Off, gone_late(false).into_iter().chain([LibvirtIsSilent])), None);
 }

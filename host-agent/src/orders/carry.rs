@@ -61,6 +61,8 @@ impl Call {
 
 /// No migration comes and goes in less than this.
 const LOOK_IS_GOOD_FOR: Duration = Duration::from_millis(250);
+/// How long libvirt is waited for when its word is not needed for the proof. Its own destroy holds its answers up for 200 ms.
+const SILENCE: Duration = Duration::from_millis(500);
 /// How long to wait for libvirt's call to stop a domain that is gone already.
 const CALL_PATIENCE: Duration = Duration::from_secs(3);
 
@@ -200,7 +202,10 @@ impl Carrier {
                 steps.extend(self.gone());
                 steps.push(after(LOOK_IS_GOOD_FOR, Event::LookIsOld));
             }
-            Step::Confirm => steps.push(self.confirm()),
+            Step::Confirm => {
+                steps.push(self.confirm());
+                steps.push(after(SILENCE, Event::LibvirtIsSilent));
+            }
             Step::Start => {
                 self.orders.lock().arbiter.starting(self.errand.permit.target());
                 steps.push(self.start());
@@ -234,13 +239,20 @@ impl Carrier {
 
     /// libvirt's fresh word on how it ended. What is known to have moved has moved, also where libvirt has forgotten that.
     fn confirm(&self) -> BoxFuture<'static, Brought> {
-        let (domain, call, gone) = (self.domain.clone(), self.call.subscribe(), Instant::now());
+        let (call, gone) = (self.call.subscribe(), Instant::now());
+        let ended =
+            |domain: &Arc<Domain>| Domain { instance: self.instance.clone(), ..Domain::clone(domain) };
+        let domain = self.domain.as_ref().map(ended);
         self.ask(|orders, permit| {
             Box::pin(async move {
-                let ended = match domain {
-                    Some(domain) => settled(&*orders.hypervisor, &domain).await,
+                let ended = match &domain {
+                    Some(domain) => settled(&*orders.hypervisor, domain).await,
                     None => orders.hypervisor.standing(permit.target()).await,
                 };
+                let now = domain.map(|domain| orders.hypervisor.instance_now(&domain));
+                if matches!(now, Some(Sighting::Runs(_))) {
+                    return Event::RunsAgain;
+                }
                 match ended {
                     Err(CallError::NoDomain) => forgotten(call, gone).await,
                     Err(error @ (CallError::Unreachable(_) | CallError::Deadline(_))) => {
