@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use tokio::sync::{Mutex, Semaphore};
 use tokio::task::spawn_blocking;
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{Instant, sleep, sleep_until, timeout};
 use uuid::Uuid;
 
 use super::process::{self, Everyone};
@@ -23,6 +23,9 @@ const HUNG: usize = 2;
 /// How soon, and how often, it is looked again while there is a process of which nobody can tell whose it is: most of
 /// them are ending.
 const LOOK_AGAIN: (Duration, usize) = (Duration::from_millis(50), 5);
+
+/// How soon a look may follow another: however many ask, looking costs a part of one core.
+const PAUSE: Duration = Duration::from_millis(25);
 
 type Seen = Arc<Everyone>;
 
@@ -44,10 +47,14 @@ impl Scan {
         let asked = Instant::now();
         let mut last = self.last.lock().await;
         // Who waited for a look that began after it asked has its answer.
+        let pause = last.as_ref().map(|(begun, _)| *begun + PAUSE);
         let fresh = last.take().filter(|(begun, _)| *begun >= asked || begun.elapsed() < age);
         *last = match fresh {
             Some(fresh) => Some(fresh),
-            None => self.look().await,
+            None => {
+                sleep_until(pause.unwrap_or(asked)).await;
+                self.look().await
+            }
         };
         let Some((_, everyone)) = last.as_ref() else { return Sighting::Unsure };
         let mut found = everyone.domains.get(&uuid).into_iter().flatten();
