@@ -42,6 +42,8 @@ pub(super) async fn find(
         Found::Unattended if matches!(domain.standing, Standing::Leaving | Standing::Moved) => {
             Found::Nothing("it was migrating when it was last seen, and libvirt does not answer".into())
         }
+        // It ended by itself while libvirt was asked, and a migration ends a source, too.
+        Found::Unattended if instance.process.is_gone() => Found::Ending,
         Found::Unattended if domain.standing == Standing::Unclear && permit.power() != Power::On => {
             Found::Nothing("libvirt has not told of it since the agent's start, and does not answer".into())
         }
