@@ -36,7 +36,12 @@ pub(super) struct Heard {
 impl<'a, 'lab> Subject<'a, 'lab> {
     pub(super) fn prepare(guest: &'a Guest<'lab>, power: Power, runs: bool) -> Result<Self> {
         if guest.is_running() && !runs {
-            guest.destroy()?;
+            let process = guest.process()?;
+            // A libvirtd that was killed while it started a guest has lost sight of it.
+            if guest.destroy().is_err() {
+                process.kill()?;
+            }
+            process.wait_until_gone(PATIENCE)?;
         }
         if !guest.is_running() {
             guest.wait_until_shut_off()?;
