@@ -84,8 +84,9 @@ impl State {
                 if is_up
                     && is_active
                     && is_still
+                    && of.is_defined
                     && of.pid_file == Some(run)
-                    && !self.is_wanted_off(machine) =>
+                    && !self.runs[run].frozen =>
             {
                 return self.leave(machine, run);
             }
@@ -136,7 +137,7 @@ impl State {
         self.tell("libvirtd", |_| format!("is {daemon:?} for {back} ms"));
         self.later(noticed, Effect::Connected(false));
         self.later(back, Effect::Back);
-        if daemon == Daemon::Down {
+        if daemon == Daemon::Down && !self.has_agents_that_end() {
             self.forget_who_moved();
         }
     }

@@ -4,21 +4,26 @@
 //!
 //! Invariant: it knows nothing of how the agent works, only what it promises: docs/simulation.md lists the rules.
 
+mod deeds;
+mod words;
+
 use std::collections::BTreeMap;
 
-use fence_vmchannel_host_agent::policy::Permit;
 use fence_vmchannel_protocol::{
     Ask, Body, Decoder, Evidence, Frame, Item, Power, PowerState, Reason, Reply, Request, RequestId, Ruling,
     Verdict,
 };
 
+use self::words::{listed, short, target_of, told};
 use crate::seen::Seen;
 use crate::world::State;
 
 /// How old what the agent saw may be when it says so: a look at all processes may take a second.
 const LOOK: u64 = 1100;
-/// How much older than a request its evidence may be: who joins an order joins its last look too.
-const JOIN: u64 = 4_100;
+/// How long libvirt may keep the agent from knowing how a target ended.
+const CONFIRM: u64 = 8_100;
+/// How much older than the question what is said to be on may be: who joins an order joins its last look.
+const JOINED: u64 = 4_100;
 /// How much later than the client's time a verdict may leave: clocks tick in milliseconds.
 const SLACK: u64 = 5;
 /// When an answer that is no order's must be there: libvirt's deadlines and the patience of looks.
@@ -58,6 +63,7 @@ pub(crate) struct Oracle {
     pub(crate) violation: Option<String>,
     due: BTreeMap<(usize, RequestId), Due>,
     known: BTreeMap<(usize, RequestId), Known>,
+    told: BTreeMap<usize, usize>,
     /// How often each agent stopped and killed each run.
     acts: BTreeMap<(&'static str, usize, u64), usize>,
     /// When each run was first stopped or killed by an agent.
@@ -71,7 +77,7 @@ pub(crate) struct Oracle {
 impl Oracle {
     /// How many requests of a guest were answered.
     fn told_to(&self, asker: usize) -> usize {
-        self.known.iter().filter(|((by, _), known)| *by == asker && known.told.is_some()).count()
+        self.told.get(&asker).copied().unwrap_or_default()
     }
 }
 
@@ -102,10 +108,13 @@ impl State {
             let fresh = Known { target, power, first: begins, begins, told: None, told_at: 0, is_open: true };
             let known = self.oracle.known.entry((asker, request.id)).or_insert(fresh);
             known.begins = begins;
-            // What was refused, or is no longer kept, is asked for anew.
+            // What was refused, or is no longer kept when it is read, is asked for anew.
+            let floods = self.wires[line].slow_until == u64::MAX;
             let is_forgotten = known.told.is_some_and(|(was, by)| {
                 // The journal keeps only what acted.
-                made > known.told_at + 40 || by != self.agent.number && was.2 != Some(Evidence::ProcessGone)
+                made > known.told_at + 40
+                    || floods
+                    || by != self.agent.number && was.2 != Some(Evidence::ProcessGone)
             });
             known.is_open |= is_forgotten || known.told.is_some_and(|(was, _)| !is_kept(was));
         }
@@ -240,7 +249,8 @@ impl State {
         let (first, before) = (known.first, known.told);
         // "Ask again" is no verdict of the order.
         let is_later = match verdict.ruling {
-            Ruling::Failed(reason) => matches!(reason, Reason::Stopping | Reason::Busy),
+            Ruling::Failed(Reason::Stopping | Reason::Busy) => return,
+            Ruling::Failed(_) => false,
             // Nobody is told anything of what libvirt knows no more.
             Ruling::Refused(Reason::NotPermitted) => known.target.is_some_and(|target| {
                 !self.machines[target].persistent || self.machines[target].libvirt.is_none()
@@ -254,6 +264,7 @@ impl State {
         known.told = Some((essence, agent));
         if before.is_none_or(|(was, _)| !is_kept(was)) {
             known.told_at = made;
+            *self.oracle.told.entry(asker).or_default() += 1;
         }
         let made_before = known.told_at;
         let goes_on = verdict.ruling == Ruling::Failed(Reason::Timeout)
@@ -276,20 +287,21 @@ impl State {
             (Power::Off, Some(PowerState::Off), Some(evidence)) => {
                 self.saw(match evidence {
                     Evidence::ProcessGone => Seen::OffProcessGone,
-                    _ => Seen::OffNeverRan,
+                    Evidence::NeverRanHere | Evidence::OwnerSays | Evidence::HostFenced => Seen::OffNeverRan,
                 });
                 // A repeat may tell of an order that ended long ago.
-                let since = if first == begins { first.max(self.now.saturating_sub(LOOK)) } else { first };
+                let look = if self.calls_hang() { LOOK + CONFIRM } else { LOOK };
+                let since = if first == begins { first.max(self.now.saturating_sub(look)) } else { first };
                 let since = if is_punctual { since } else { first };
-                self.must_be_off(target, since.saturating_sub(JOIN), "off");
+                self.must_be_off(target, since, "off");
             }
             (Power::Reboot, state, Some(_)) => {
                 self.saw(if state.is_some() { Seen::Rebooted } else { Seen::OffNotStarted });
-                self.must_be_off(target, first.saturating_sub(JOIN), "reboot");
+                self.must_be_off(target, first, "reboot");
             }
             (Power::On, Some(PowerState::On), _) => {
                 self.saw(Seen::StartedOn);
-                self.must_be_here(target, first.saturating_sub(JOIN), "on");
+                self.must_be_here(target, first.saturating_sub(JOINED), "on");
             }
             _ => self.wrong(|_| format!("done without evidence: {}", told(verdict))),
         }
@@ -327,118 +339,6 @@ impl State {
         }
     }
 
-    /// The agent is about to have libvirt stop a machine; whether that has an effect.
-    pub(crate) fn agent_stops(&mut self, agent: u64, permit: &Permit) -> bool {
-        let Some(machine) = self.machines.iter().position(|machine| machine.uuid == permit.target()) else {
-            return true;
-        };
-        let run = self.machines[machine].pid_file.filter(|run| self.runs[*run].alive);
-        self.act(agent, "stops", machine, run, Some(permit))
-    }
-
-    /// The agent is about to have libvirt start a machine.
-    pub(crate) fn agent_starts(&mut self, agent: u64, permit: &Permit) -> bool {
-        let Some(machine) = self.machines.iter().position(|machine| machine.uuid == permit.target()) else {
-            return true;
-        };
-        self.act(agent, "starts", machine, None, Some(permit))
-    }
-
-    /// The agent sends SIGKILL.
-    pub(crate) fn agent_kills(&mut self, agent: u64, run: usize) -> bool {
-        let machine = self.runs[run].machine;
-        self.act(agent, "kills", machine, Some(run), None)
-    }
-
-    fn act(
-        &mut self,
-        agent: u64,
-        what: &'static str,
-        machine: usize,
-        run: Option<usize>,
-        permit: Option<&Permit>,
-    ) -> bool {
-        if !self.may_act(agent) {
-            return false;
-        }
-        let dies = self.strikes(Seen::AgentDiesActing);
-        if dies && self.rng.chance(500) {
-            self.kill_agent("before it acts");
-            return false;
-        }
-        let asker =
-            permit.map_or_else(String::new, |permit| format!(" for {}", permit.asker().name().as_str()));
-        self.tell("agent", |s| format!("{what} {} (run {run:?}){asker}", s.name(machine)));
-        self.must_be_asked_for(what, machine, run, permit);
-        if let Some(run) = run {
-            let count = self.oracle.acts.entry((what, run, agent)).or_default();
-            *count += 1;
-            let count = *count;
-            let is_about = |known: &&Known| known.target == Some(machine) && known.power != Power::On;
-            // libvirt is told to stop a machine, not a process: once for each that it lost sight of.
-            // Nor may it be the one that the agent saw, if somebody restarted it.
-            let processes = if self.has(Seen::LosesSight) { 4 } else { 2 };
-            if count > processes * self.oracle.known.values().filter(is_about).count() {
-                self.wrong(|_| format!("the agent {what} run {run} {count} times, which nobody asked for"));
-            }
-            let now = self.now;
-            self.oracle.condemned.entry(run).or_insert(now);
-        }
-        if dies {
-            self.kill_agent("while it acts");
-        }
-        true
-    }
-
-    /// Somebody who may must have asked for it, and not be condemned.
-    fn must_be_asked_for(&mut self, what: &str, machine: usize, run: Option<usize>, permit: Option<&Permit>) {
-        let starts = what == "starts";
-        let asker = permit.and_then(|permit| {
-            self.machines.iter().position(|machine| machine.uuid == permit.asker().uuid())
-        });
-        if let Some(asker) =
-            asker.filter(|asker| self.machines[*asker].cluster != self.machines[machine].cluster)
-        {
-            return self.wrong(|s| format!("the agent {what} {} for {}", s.name(machine), s.name(asker)));
-        }
-        let fits = |known: &Known| {
-            let power = if starts { known.power != Power::Off } else { known.power != Power::On };
-            known.is_open && known.target == Some(machine) && power
-        };
-        let mut of =
-            self.oracle.known.iter().filter(|((by, _), known)| asker.is_none_or(|a| a == *by) && fits(known));
-        let Some(first) = of.next().map(|(_, known)| known.first) else {
-            if self.oracle.forgot {
-                return; // an end that could not be written is not known to a restarted agent
-            }
-            return self
-                .wrong(|s| format!("the agent {what} {}, which no open request asks for", s.name(machine)));
-        };
-        let first = of.map(|(_, known)| known.first).fold(first, u64::min);
-        let Some(by) = permit.map(|permit| usize::try_from(permit.asker().instance().pid - 1000).unwrap())
-        else {
-            return;
-        };
-        if asker != Some(machine) && self.oracle.condemned.get(&by).is_some_and(|at| *at < first) {
-            return self.wrong(|s| {
-                format!("the agent {what} {} for run {by}, which was condemned", s.name(machine))
-            });
-        }
-        let Some(run) = run.filter(|_| !starts && asker != Some(machine)) else { return };
-        let agent = self.agent.number;
-        if self.oracle.fenced.contains(&(run, by, agent)) {
-            return self.wrong(|_| format!("runs {by} and {run} fence each other, and neither survives"));
-        }
-        self.oracle.fenced.push((by, run, agent));
-    }
-
-    /// Whether an open request may stop this machine.
-    pub(crate) fn is_wanted_off(&self, machine: usize) -> bool {
-        let wants =
-            |known: &Known| known.is_open && known.target == Some(machine) && known.power != Power::On;
-        self.oracle.known.values().any(wants)
-    }
-
     /// How many requests on living lines have no answer.
     pub(crate) fn open_requests(&self) -> usize {
         let is_open = |(line, _): &(usize, RequestId)| !self.wires[*line].wire.lock().unwrap().closed;
@@ -458,24 +358,6 @@ impl State {
             self.wrong(|_| text);
         }
     }
-
-    fn note_reason(&mut self, verdict: &Verdict) {
-        let (Ruling::Refused(reason) | Ruling::Failed(reason)) = verdict.ruling else { return };
-        self.saw(match reason {
-            Reason::NotPermitted => Seen::NotPermitted,
-            Reason::Condemned => Seen::Condemned,
-            Reason::Busy => Seen::Busy,
-            Reason::BadRequest => Seen::BadRequest,
-            Reason::BadFrame => Seen::BadFrame,
-            Reason::UnknownState => Seen::UnknownState,
-            Reason::CannotKill => Seen::CannotKill,
-            Reason::StartFailed => Seen::StartFailed,
-            Reason::Moved => Seen::Moved,
-            Reason::Timeout => Seen::Timeout,
-            Reason::Stopping => Seen::Stopping,
-            _ => return,
-        });
-    }
 }
 
 /// Whether a verdict is one that repeats must get again: an order's end.
@@ -485,21 +367,4 @@ fn is_kept((ruling, ..): Essence) -> bool {
         Ruling::Refused(_) => false,
         Ruling::Failed(reason) => !matches!(reason, Reason::Busy | Reason::Stopping),
     }
-}
-
-fn target_of(ask: &Ask) -> String {
-    ask.target().map(ToString::to_string).unwrap_or_default()
-}
-
-fn short(id: RequestId) -> String {
-    id.to_string().trim_start_matches('0').to_owned()
-}
-
-fn told(verdict: &Verdict) -> String {
-    let Verdict { ruling, state, evidence, detail, .. } = verdict;
-    format!("{ruling:?} {state:?} {evidence:?} {}", detail.as_deref().unwrap_or_default())
-}
-
-fn listed(items: &[Item]) -> String {
-    items.iter().map(|item| format!("{} {:?}, ", item.name.as_str(), item.state)).collect()
 }

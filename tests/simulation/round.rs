@@ -91,7 +91,7 @@ fn begin_anything(world: &Arc<World>, spawner: &Spawner, rng: &mut Rng) {
     let until = rng.between(2_000, 25_000);
     let habits = Habits {
         until,
-        pause: rng.pick(&[50, 500, 2000, 5000]).unwrap_or(500),
+        pause: rng.pick(&[60, 400, 1000, 2000, 5000]).unwrap_or(500),
         weights: [
             rng.between(1, 10),
             rng.between(0, 6),

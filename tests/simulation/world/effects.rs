@@ -72,8 +72,8 @@ impl State {
         effects.heap.push(Reverse((at, effects.count, effect)));
     }
 
-    fn happen(&mut self, effect: Effect) {
-        match effect {
+    fn happen(&mut self, effect: &Effect) {
+        match *effect {
             Effect::Term(run) => self.term(run),
             Effect::Kill(run, by) => self.kill(run, by),
             Effect::Thaw(run) => self.thaw(run),
@@ -120,7 +120,7 @@ pub(crate) async fn happen(world: std::sync::Arc<World>) {
             while let Some(at) = state.effects.due().filter(|at| *at <= state.now) {
                 let Some(Reverse((_, _, effect))) = state.effects.heap.pop() else { break };
                 debug_assert!(at <= state.now);
-                state.happen(effect);
+                state.happen(&effect);
             }
             state.effects.is_sooner();
             state.effects.due()

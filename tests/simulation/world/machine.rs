@@ -235,11 +235,10 @@ impl State {
         if self.daemon != Daemon::Up || !is_over || !of.libvirt.is_some_and(|known| known.active) {
             return;
         }
-        // What moved is known to libvirt until its restart and to the agent until its own, docs/decisions/0005: where there are
-        // such, the source is undefined as the threat model advises.
-        let has_left = of.has_left;
-        let is_forgotten = has_left && self.has_agents_that_end();
-        let keeps = of.is_defined && !is_forgotten;
+        // What moved is known to libvirt until its restart and to the agent until its own: docs/decisions/0005. Coming back
+        // without arriving is as good as a restart.
+        let (was_away, keeps) = (self.is_elsewhere(machine), of.is_defined);
+        let has_left = of.has_left || was_away && self.has_agents_that_end();
         let standing = if has_left { Standing::Moved } else { Standing::ShutOff };
         let of = &mut self.machines[machine];
         of.is_defined = keeps;
@@ -253,7 +252,12 @@ impl State {
         self.announce(machine);
     }
 
-    fn has_agents_that_end(&self) -> bool {
+    /// Whether it runs on the other host.
+    fn is_elsewhere(&self, machine: usize) -> bool {
+        self.runs.iter().any(|run| run.machine == machine && run.alive && run.holds && !run.here)
+    }
+
+    pub(crate) fn has_agents_that_end(&self) -> bool {
         [Seen::AgentDies, Seen::AgentStops, Seen::AgentDiesActing, Seen::AgentDiesWriting]
             .into_iter()
             .any(|fault| self.has(fault))

@@ -6,6 +6,7 @@
 //! opinion ([`Machine::libvirt`], which may be wrong or old) or through the kernel's (pidfd, pid file, the list of all
 //! processes), which may be unsure but never lies.
 
+pub(crate) mod calls;
 pub(crate) mod effects;
 pub(crate) mod hand;
 pub(crate) mod machine;
@@ -161,9 +162,11 @@ impl World {
 impl State {
     /// Writes a line of the history, if anybody wants one.
     pub(crate) fn tell(&mut self, who: &str, what: impl FnOnce(&Self) -> String) {
-        if self.history.is_some() && self.oracle.violation.is_none() {
-            let (what, now) = (what(self), self.now);
-            let history = self.history.as_mut().unwrap();
+        if self.history.is_none() || self.oracle.violation.is_some() {
+            return;
+        }
+        let (what, now) = (what(self), self.now);
+        if let Some(history) = &mut self.history {
             writeln!(history, "{:>6}.{:03}  {who:<9} {what}", now / 1000, now % 1000).unwrap();
         }
     }

@@ -78,7 +78,8 @@ impl State {
             return;
         };
         match moving.phase {
-            Phase::Copying if moving.fails => return self.stay(machine),
+            // Nor is anything copied out of a process that hangs in the kernel.
+            Phase::Copying if moving.fails || self.runs[moving.source].frozen => return self.stay(machine),
             Phase::Copying => {
                 moving.phase = Phase::Switching;
                 self.tell("world", |s| format!("{} is paused for its migration", s.name(machine)));

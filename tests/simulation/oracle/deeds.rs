@@ -1,0 +1,115 @@
+//! Judges what the agent does: nothing that nobody asked for, nothing for a condemned guest.
+
+use fence_vmchannel_host_agent::policy::Permit;
+use fence_vmchannel_protocol::Power;
+
+use super::Known;
+use crate::seen::Seen;
+use crate::world::State;
+
+impl State {
+    /// The agent is about to have libvirt stop a machine; whether that has an effect.
+    pub(crate) fn agent_stops(&mut self, agent: u64, permit: &Permit) -> bool {
+        let Some(machine) = self.machines.iter().position(|machine| machine.uuid == permit.target()) else {
+            return true;
+        };
+        let run = self.machines[machine].pid_file.filter(|run| self.runs[*run].alive);
+        self.act(agent, "stops", machine, run, Some(permit))
+    }
+
+    /// The agent is about to have libvirt start a machine.
+    pub(crate) fn agent_starts(&mut self, agent: u64, permit: &Permit) -> bool {
+        let Some(machine) = self.machines.iter().position(|machine| machine.uuid == permit.target()) else {
+            return true;
+        };
+        self.act(agent, "starts", machine, None, Some(permit))
+    }
+
+    /// The agent sends SIGKILL.
+    pub(crate) fn agent_kills(&mut self, agent: u64, run: usize) -> bool {
+        let machine = self.runs[run].machine;
+        self.act(agent, "kills", machine, Some(run), None)
+    }
+
+    fn act(
+        &mut self,
+        agent: u64,
+        what: &'static str,
+        machine: usize,
+        run: Option<usize>,
+        permit: Option<&Permit>,
+    ) -> bool {
+        if !self.may_act(agent) {
+            return false;
+        }
+        let dies = self.strikes(Seen::AgentDiesActing);
+        if dies && self.rng.chance(500) {
+            self.kill_agent("before it acts");
+            return false;
+        }
+        let asker =
+            permit.map_or_else(String::new, |permit| format!(" for {}", permit.asker().name().as_str()));
+        self.tell("agent", |s| format!("{what} {} (run {run:?}){asker}", s.name(machine)));
+        self.must_be_asked_for(what, machine, run, permit);
+        if let Some(run) = run {
+            let count = self.oracle.acts.entry((what, run, agent)).or_default();
+            *count += 1;
+            let count = *count;
+            let is_about = |known: &&Known| known.target == Some(machine) && known.power != Power::On;
+            // libvirt is told to stop a machine, not a process: once for each that it lost sight of.
+            // Nor may it be the one that the agent saw, if somebody restarted it.
+            let processes = if self.has(Seen::LosesSight) { 4 } else { 2 };
+            if count > processes * self.oracle.known.values().filter(is_about).count() {
+                self.wrong(|_| format!("the agent {what} run {run} {count} times, which nobody asked for"));
+            }
+            let now = self.now;
+            self.oracle.condemned.entry(run).or_insert(now);
+        }
+        if dies {
+            self.kill_agent("while it acts");
+        }
+        true
+    }
+
+    /// Somebody who may must have asked for it, and not be condemned.
+    fn must_be_asked_for(&mut self, what: &str, machine: usize, run: Option<usize>, permit: Option<&Permit>) {
+        let starts = what == "starts";
+        let asker = permit.and_then(|permit| {
+            self.machines.iter().position(|machine| machine.uuid == permit.asker().uuid())
+        });
+        if let Some(asker) =
+            asker.filter(|asker| self.machines[*asker].cluster != self.machines[machine].cluster)
+        {
+            return self.wrong(|s| format!("the agent {what} {} for {}", s.name(machine), s.name(asker)));
+        }
+        let fits = |known: &Known| {
+            let power = if starts { known.power != Power::Off } else { known.power != Power::On };
+            known.is_open && known.target == Some(machine) && power
+        };
+        let mut of =
+            self.oracle.known.iter().filter(|((by, _), known)| asker.is_none_or(|a| a == *by) && fits(known));
+        let Some(first) = of.next().map(|(_, known)| known.first) else {
+            if self.oracle.forgot {
+                return; // an end that could not be written is not known to a restarted agent
+            }
+            return self
+                .wrong(|s| format!("the agent {what} {}, which no open request asks for", s.name(machine)));
+        };
+        let first = of.map(|(_, known)| known.first).fold(first, u64::min);
+        let Some(by) = permit.map(|permit| usize::try_from(permit.asker().instance().pid - 1000).unwrap())
+        else {
+            return;
+        };
+        if asker != Some(machine) && self.oracle.condemned.get(&by).is_some_and(|at| *at < first) {
+            return self.wrong(|s| {
+                format!("the agent {what} {} for run {by}, which was condemned", s.name(machine))
+            });
+        }
+        let Some(run) = run.filter(|_| !starts && asker != Some(machine)) else { return };
+        let agent = self.agent.number;
+        if self.oracle.fenced.contains(&(run, by, agent)) {
+            return self.wrong(|_| format!("runs {by} and {run} fence each other, and neither survives"));
+        }
+        self.oracle.fenced.push((by, run, agent));
+    }
+}

@@ -1,0 +1,48 @@
+//! Verdicts in words, for the history and the table of what occurred.
+
+use fence_vmchannel_protocol::{Ask, Item, Reason, RequestId, Ruling, Verdict};
+
+use crate::seen::Seen;
+use crate::world::State;
+
+impl State {
+    pub(super) fn note_reason(&mut self, verdict: &Verdict) {
+        let (Ruling::Refused(reason) | Ruling::Failed(reason)) = verdict.ruling else { return };
+        self.saw(match reason {
+            Reason::NotPermitted => Seen::NotPermitted,
+            Reason::Condemned => Seen::Condemned,
+            Reason::Busy => Seen::Busy,
+            Reason::BadRequest => Seen::BadRequest,
+            Reason::BadFrame => Seen::BadFrame,
+            Reason::UnknownState => Seen::UnknownState,
+            Reason::CannotKill => Seen::CannotKill,
+            Reason::StartFailed => Seen::StartFailed,
+            Reason::Moved => Seen::Moved,
+            Reason::Timeout => Seen::Timeout,
+            Reason::Stopping => Seen::Stopping,
+            Reason::RateLimited
+            | Reason::BadSignature
+            | Reason::AmbiguousName
+            | Reason::NoQuorum
+            | Reason::HostLost
+            | Reason::Unsupported => return,
+        });
+    }
+}
+
+pub(super) fn target_of(ask: &Ask) -> String {
+    ask.target().map(ToString::to_string).unwrap_or_default()
+}
+
+pub(super) fn short(id: RequestId) -> String {
+    id.to_string().trim_start_matches('0').to_owned()
+}
+
+pub(super) fn told(verdict: &Verdict) -> String {
+    let Verdict { ruling, state, evidence, detail, .. } = verdict;
+    format!("{ruling:?} {state:?} {evidence:?} {}", detail.as_deref().unwrap_or_default())
+}
+
+pub(super) fn listed(items: &[Item]) -> String {
+    items.iter().map(|item| format!("{} {:?}, ", item.name.as_str(), item.state)).collect()
+}
