@@ -194,7 +194,7 @@ impl State {
             match item.state {
                 Some(PowerState::Off) => {
                     self.saw(Seen::ListedOff);
-                    self.must_be_off(machine, begins.saturating_sub(100), "the list");
+                    self.must_be_off(machine, begins.saturating_sub(self.last_word()), "the list");
                 }
                 Some(PowerState::On) => self.must_be_here(machine, begins, "the list"),
                 None => {}
@@ -215,7 +215,7 @@ impl State {
             (Ask::Status(_), Some(target)) => match verdict.state {
                 Some(PowerState::Off) => {
                     self.saw(Seen::SaidOff);
-                    self.must_be_off(target, oldest.saturating_sub(100), "status");
+                    self.must_be_off(target, oldest.saturating_sub(self.last_word()), "status");
                 }
                 Some(PowerState::On) => {
                     self.saw(Seen::SaidOn);

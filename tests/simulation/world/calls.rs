@@ -29,6 +29,22 @@ impl State {
         [Seen::CallHangs, Seen::CallIsLate, Seen::LibvirtHangs].into_iter().any(|fault| self.has(fault))
     }
 
+    /// How old libvirt's last word may be, which `status` and `list` go by: where events get lost, as old as the last
+    /// listing that came through.
+    pub(crate) fn last_word(&self) -> u64 {
+        let delayed = [
+            Seen::EventLost,
+            Seen::EventLate,
+            Seen::CallFails,
+            Seen::CallHangs,
+            Seen::CallIsLate,
+            Seen::CallIsBusy,
+            Seen::LibvirtDies,
+            Seen::LibvirtHangs,
+        ];
+        if delayed.into_iter().any(|fault| self.has(fault)) { 62_000 } else { 100 }
+    }
+
     /// Whether what this agent does has an effect.
     pub(crate) fn may_act(&self, agent: u64) -> bool {
         self.agent.number == agent && !self.agent.is_dying
