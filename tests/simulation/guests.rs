@@ -84,7 +84,8 @@ impl State {
         if self.rng.chance(20) {
             self.saw(Seen::Garbage);
             let garbage: &[u8] =
-                [&b"\n"[..], b"hello?\n", b"fv2 crc:00000000 {}\n", b"fv2 "][self.rng.below(4)];
+                [&b"\n"[..], b"hello?\n", b"fv2 crc:00000000 {}\n", b"fv2 ", b"\nfv2 crc:297bd0aa {}\n"]
+                    [self.rng.below(5)];
             self.wires[line].wire.lock().unwrap().push(garbage);
             return;
         }

@@ -70,6 +70,8 @@ pub(crate) struct Oracle {
     condemned: BTreeMap<usize, u64>,
     /// Which run had which stopped, by which agent.
     fenced: Vec<(usize, usize, u64)>,
+    /// When whose request was told that this machine's process is gone.
+    gone: BTreeMap<usize, (u64, RequestId)>,
     /// Something that must be remembered could not be written.
     pub(crate) forgot: bool,
 }
@@ -159,7 +161,9 @@ impl State {
             format!("tells {name} (line {line}, id {}): {what}", short(reply.id))
         });
         if reply.id == RequestId::NONE {
-            return self.saw(Seen::BadFrame);
+            let is_request =
+                matches!(&reply.body, Body::Verdict(v) if v.ruling == Ruling::Refused(Reason::BadRequest));
+            return self.saw(if is_request { Seen::BadRequest } else { Seen::BadFrame });
         }
         let Some(due) = self.oracle.due.get_mut(&(line, reply.id)) else {
             return self
@@ -238,7 +242,9 @@ impl State {
     ) {
         let timeout = u64::try_from(request.timeout.as_millis()).unwrap();
         let is_punctual = self.wires[line].is_punctual(self.now);
-        if is_punctual && self.now > begins + timeout + SLACK {
+        // What nothing was done about may be refused later: a guest that asks a lot is read later.
+        let was_taken = !matches!(verdict.ruling, Ruling::Refused(_));
+        if is_punctual && was_taken && self.now > begins + timeout + SLACK {
             self.wrong(|_| format!("the verdict of {} comes after the client's time", short(request.id)));
         }
         let asker = self.wires[line].machine;
@@ -289,6 +295,10 @@ impl State {
                     Evidence::ProcessGone => Seen::OffProcessGone,
                     Evidence::NeverRanHere | Evidence::OwnerSays | Evidence::HostFenced => Seen::OffNeverRan,
                 });
+                let last = self.oracle.gone.insert(target, (self.now, request.id));
+                if last.is_some_and(|(at, other)| at == self.now && other != request.id) {
+                    self.saw(Seen::Joined);
+                }
                 // A repeat may tell of an order that ended long ago.
                 let look = if self.calls_hang() { LOOK + CONFIRM } else { LOOK };
                 let since = if first == begins { first.max(self.now.saturating_sub(look)) } else { first };

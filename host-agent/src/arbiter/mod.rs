@@ -264,12 +264,16 @@ impl Arbiter {
     }
 }
 
-/// Remembers a request, in the place of the oldest that was answered.
+/// Remembers a request, in the place of the one whose answer is the oldest.
 fn push(entries: &mut VecDeque<Entry>, entry: Entry) {
-    if entries.len() >= VERDICTS_PER_GUEST
-        && let Some(oldest) = entries.iter().position(|entry| matches!(entry.answer, Answer::Given(..)))
-    {
-        entries.remove(oldest);
+    if entries.len() >= VERDICTS_PER_GUEST {
+        let given = entries.iter().enumerate().filter_map(|(place, entry)| match &entry.answer {
+            Answer::Given(_, at) => Some((*at, place)),
+            Answer::Awaited(_) => None,
+        });
+        if let Some((_, oldest)) = given.min() {
+            entries.remove(oldest);
+        }
     }
     entries.push_back(entry);
 }

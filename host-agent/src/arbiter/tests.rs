@@ -225,6 +225,25 @@ fn a_request_is_known_once_it_was_accepted_and_only_as_its_own_guests() {
 }
 
 #[test]
+fn an_answer_that_came_late_is_remembered_longer_than_those_before_it() {
+    let mut arbiter = Arbiter::default();
+    let slow = application(1, 255, Power::Off, 2);
+    arbiter.accept(&slow, NOW);
+    for request in 1..=64 {
+        let quick = application(1, request, Power::On, 3);
+        arbiter.accept(&quick, NOW);
+        arbiter.settle(u64::from(request) + 1, &Verdict::new(Ruling::Done), NOW);
+        arbiter.finish(uuid(3), None);
+    }
+    let late = Verdict::failed(Reason::Timeout, "not done in time");
+    arbiter.answered(uuid(1), slow.request, &late, 2 * NOW);
+
+    arbiter.accept(&application(1, 65, Power::On, 3), 2 * NOW);
+
+    assert_eq!(arbiter.accept(&slow, 2 * NOW), Decision::Repeat(Box::new(late)));
+}
+
+#[test]
 fn who_had_its_answer_before_the_orders_end_holds_its_place_until_then() {
     let mut arbiter = Arbiter::default();
     for request in 1..=4 {

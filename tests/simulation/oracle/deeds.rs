@@ -100,7 +100,9 @@ impl State {
         else {
             return;
         };
-        if asker != Some(machine) && self.oracle.condemned.get(&by).is_some_and(|at| *at < first) {
+        let is_condemned = self.oracle.condemned.get(&by).is_some_and(|at| *at < first);
+        // An order whose end could not be written goes on after a restart.
+        if asker != Some(machine) && is_condemned && !self.oracle.forgot {
             return self.wrong(|s| {
                 format!("the agent {what} {} for run {by}, which was condemned", s.name(machine))
             });
