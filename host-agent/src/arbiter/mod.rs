@@ -78,6 +78,10 @@ impl Entry {
     fn asked(&self, guest: Uuid) -> Asked {
         Asked { guest, request: self.request }
     }
+
+    fn is_old(&self, now: Duration) -> bool {
+        matches!(&self.answer, Answer::Given(_, at) if now.saturating_sub(*at) > VERDICT_KEPT)
+    }
 }
 
 #[derive(Debug)]
@@ -226,9 +230,14 @@ impl Arbiter {
         }
     }
 
-    /// Forgets domains that are no more.
-    pub fn retain(&mut self, is_known: impl Fn(Uuid) -> bool) {
-        self.guests.retain(|guest, _| is_known(*guest));
+    /// Forgets domains that are no more. What a guest was told is kept as long as ever: libvirt may know it again.
+    pub fn retain(&mut self, is_known: impl Fn(Uuid) -> bool, now: Duration) {
+        self.guests.retain(|guest, entries| {
+            if !is_known(*guest) {
+                entries.retain(|entry| !entry.is_old(now));
+            }
+            is_known(*guest) || !entries.is_empty()
+        });
         self.condemned.retain(|guest, _| is_known(*guest));
     }
 
@@ -257,9 +266,8 @@ impl Arbiter {
     }
 
     fn forget_old(&mut self, guest: Uuid, now: Duration) {
-        let is_old = |entry: &Entry| matches!(&entry.answer, Answer::Given(_, at) if now.saturating_sub(*at) > VERDICT_KEPT);
         if let Some(entries) = self.guests.get_mut(&guest) {
-            entries.retain(|entry| !is_old(entry));
+            entries.retain(|entry| !entry.is_old(now));
         }
     }
 }

@@ -201,12 +201,16 @@ fn a_reboot_whose_target_is_being_started_is_not_joined() {
 }
 
 #[test]
-fn what_is_remembered_of_a_domain_goes_with_it() {
+fn what_is_remembered_of_a_domain_goes_with_it_but_what_it_was_told_not_before_its_time() {
     let mut arbiter = Arbiter::default();
-    arbiter.accept(&application(1, 1, Power::Off, 2), NOW);
+    let asked = application(1, 1, Power::Off, 2);
+    arbiter.accept(&asked, NOW);
+    arbiter.settle(1, &Verdict::new(Ruling::Done), NOW);
     arbiter.finish(uuid(2), Some(instance(2)));
 
-    arbiter.retain(|_| false);
+    arbiter.retain(|_| false, NOW);
+    assert!(matches!(arbiter.accept(&asked, NOW), Decision::Repeat(_)), "libvirt may know it again");
+    arbiter.retain(|_| false, NOW + 2 * VERDICT_KEPT);
 
     assert!(arbiter.guests.is_empty() && arbiter.condemned.is_empty());
 }

@@ -143,9 +143,7 @@ impl Journal {
         let is_needed = |known: &Known| {
             let is_recent =
                 known.ended.as_ref().is_none_or(|ended| now.saturating_sub(ended.at) <= VERDICT_KEPT);
-            let mut askers = known.acting.askers.iter().map(|asked| asked.guest);
-            is_known(known.acting.permit.target())
-                || is_recent && (known.ended.is_none() || askers.any(&is_known))
+            is_known(known.acting.permit.target()) || is_recent
         };
         self.orders.retain(|_, known| is_needed(known));
     }

@@ -201,7 +201,7 @@ impl Orders {
             return; // libvirt has not told yet which there are
         }
         let mut state = self.lock();
-        state.arbiter.retain(|uuid| now.get(uuid).is_some());
+        state.arbiter.retain(|uuid| now.get(uuid).is_some(), self.clock.now());
         state.journal.retain(|uuid| now.get(uuid).is_some());
         state.quotas.retain(|uuid, _| now.get(*uuid).is_some());
     }
