@@ -199,9 +199,12 @@ impl Arbiter {
 
     /// What became of a request for this that was accepted before.
     #[must_use]
-    pub fn before(&self, asked: &Asked, power: Power) -> Option<Decision> {
+    pub fn before(&self, asked: &Asked, power: Power, is_target: impl Fn(Uuid) -> bool) -> Option<Decision> {
         let mut entries = self.guests.get(&asked.guest)?.iter();
-        let entry = entries.find(|entry| entry.request == asked.request && entry.power == power)?;
+        let entry = entries.find(|entry| entry.request == asked.request)?;
+        if entry.power != power || !is_target(entry.target) {
+            return None; // the id was used for another request
+        }
         Some(match &entry.answer {
             Answer::Awaited(number) => Decision::Join(*number),
             Answer::Given(verdict, _) => Decision::Repeat(verdict.clone()),

@@ -375,8 +375,12 @@ fn what_became_of_a_request_is_found_by_its_id_and_what_it_was_for() {
     arbiter.settle(2, &Verdict::new(Ruling::Done), NOW);
 
     let repeat = Decision::Repeat(Box::new(Verdict::new(Ruling::Done)));
-    assert_eq!(arbiter.before(&first.asked(), Power::Off), Some(Decision::Join(1)));
-    assert_eq!(arbiter.before(&second.asked(), Power::On), Some(repeat));
-    assert_eq!(arbiter.before(&first.asked(), Power::On), None, "that was for something else");
-    assert_eq!(arbiter.before(&application(1, 9, Power::Off, 2).asked(), Power::Off), None, "another id");
+    assert_eq!(arbiter.before(&first.asked(), Power::Off, |_| true), Some(Decision::Join(1)));
+    assert_eq!(arbiter.before(&second.asked(), Power::On, |_| true), Some(repeat));
+    assert_eq!(arbiter.before(&first.asked(), Power::On, |_| true), None, "that was for something else");
+    assert_eq!(
+        arbiter.before(&application(1, 9, Power::Off, 2).asked(), Power::Off, |_| true),
+        None,
+        "another id"
+    );
 }

@@ -203,8 +203,9 @@ impl Carrier {
                 steps.push(after(LOOK_IS_GOOD_FOR, Event::LookIsOld));
             }
             Step::Confirm => {
-                steps.push(self.confirm());
-                steps.push(after(SILENCE, Event::LibvirtIsSilent));
+                let answered = watch::channel(false).0;
+                steps.push(self.confirm(answered.clone()));
+                steps.push(silence(answered));
             }
             Step::Start => {
                 self.orders.lock().arbiter.starting(self.errand.permit.target());
@@ -238,7 +239,7 @@ impl Carrier {
     }
 
     /// libvirt's fresh word on how it ended. What is known to have moved has moved, also where libvirt has forgotten that.
-    fn confirm(&self) -> BoxFuture<'static, Brought> {
+    fn confirm(&self, answered: watch::Sender<bool>) -> BoxFuture<'static, Brought> {
         let (call, gone) = (self.call.subscribe(), Instant::now());
         let ended =
             |domain: &Arc<Domain>| Domain { instance: self.instance.clone(), ..Domain::clone(domain) };
@@ -249,6 +250,8 @@ impl Carrier {
                     Some(domain) => settled(&*orders.hypervisor, domain).await,
                     None => orders.hypervisor.standing(permit.target()).await,
                 };
+                let is_silent = matches!(ended, Err(CallError::Unreachable(_) | CallError::Deadline(_)));
+                answered.send_replace(!is_silent);
                 let now = domain.map(|domain| orders.hypervisor.instance_now(&domain));
                 if matches!(now, Some(Sighting::Runs(_))) {
                     return Event::RunsAgain;
@@ -346,6 +349,17 @@ fn after(time: Duration, event: Event) -> BoxFuture<'static, Brought> {
     Box::pin(async move {
         sleep(time).await;
         (event, None)
+    })
+}
+
+/// libvirt was asked how a target ended. That it has answered, with whatever, is no silence.
+fn silence(answered: watch::Sender<bool>) -> BoxFuture<'static, Brought> {
+    Box::pin(async move {
+        sleep(SILENCE).await;
+        if *answered.borrow() {
+            std::future::pending::<()>().await;
+        }
+        (Event::LibvirtIsSilent, None)
     })
 }
 

@@ -17,7 +17,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use fence_vmchannel_protocol::{Power, Reason, Request, Verdict};
+use fence_vmchannel_protocol::{Power, Reason, Request, Target, Verdict};
 use futures_util::future::BoxFuture;
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
@@ -184,8 +184,15 @@ impl Orders {
     /// The answer to a request that was accepted before, whatever became of its target and of the rules since.
     #[must_use]
     pub fn asked_before(self: &Arc<Self>, guest: Uuid, power: Power, request: &Request) -> Option<Taken> {
+        let now = self.inventory.borrow().clone();
+        // By a name that nobody has any more, only a domain can be meant that is no more.
+        let is_target = |uuid: Uuid| match request.ask.target() {
+            Some(Target::Uuid(asked)) => *asked == uuid,
+            Some(name) => now.find(name).map_or(now.get(uuid).is_none(), |domain| domain.uuid == uuid),
+            None => false,
+        };
         let state = self.lock();
-        match state.arbiter.before(&Asked { guest, request: request.id }, power)? {
+        match state.arbiter.before(&Asked { guest, request: request.id }, power, is_target)? {
             Decision::Repeat(verdict) => Some(Taken::Verdict(*verdict)),
             Decision::Join(number) => {
                 let running = state.running.get(&number).cloned()?;

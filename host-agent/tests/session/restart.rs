@@ -213,6 +213,18 @@ async fn a_repeat_is_answered_though_its_target_is_no_longer_known() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn an_id_that_was_used_for_another_target_tells_nothing_of_it() {
+    let agent = beside(domain("web2", "web")).await;
+    let asked = off("web2");
+    let mut guest = agent.guest("web1").await;
+    guest.asks(&asked).await;
+
+    let verdict = guest.asks(&Request { id: asked.id, ..off("nobody") }).await;
+
+    assert_eq!((verdict.ruling, verdict.state), (Ruling::Refused(Reason::NotPermitted), None));
+}
+
+#[tokio::test(start_paused = true)]
 async fn an_id_that_was_used_for_another_op_is_no_repeat() {
     let agent = beside(Entry { persistent: false, ..domain("web2", "web") }).await;
     let asked = off("web2");
