@@ -9,7 +9,8 @@ use std::path::PathBuf;
 
 use clap::{CommandFactory, Parser};
 
-use super::Written;
+use super::transport::WrittenTransport;
+use super::written::Written;
 
 /// Fences a virtual machine over this guest's own channel to its host.
 ///
@@ -42,16 +43,24 @@ pub(super) struct Arguments {
     uuid: bool,
 
     /// The channel, for example /dev/ttyS1 [default: the virtio port org.fence_vmchannel.0]
-    #[arg(short = 'D', long, value_name = "PATH")]
+    #[arg(short = 'D', long, value_name = "PATH", alias = "serial-device", alias = "serial_device")]
     device: Option<PathBuf>,
 
+    /// The key that signs the request
+    #[arg(short = 'k', long, value_name = "FILE", alias = "key_file")]
+    key_file: Option<PathBuf>,
+
     /// How long to wait for the verdict, 0.1 to 3600 [default: 55]
-    #[arg(short = 't', long, value_name = "SECONDS")]
+    #[arg(short = 't', long, value_name = "SECONDS", alias = "power-timeout", alias = "power_timeout")]
     timeout: Option<String>,
 
     /// How long the host waits before an off or a reboot, 0 to 600 [default: 0]
     #[arg(short = 'w', long, value_name = "SECONDS")]
     delay: Option<String>,
+
+    /// How to reboot; there is only onoff, which proves that the target was off
+    #[arg(short = 'm', long, value_name = "METHOD", hide = true)]
+    method: Option<String>,
 
     /// Print the result as one line of JSON
     #[arg(long)]
@@ -78,6 +87,9 @@ Examples:
   fence_vmchannel -o off -n web2 -v
   printf 'action=status\\nplug=web2\\n' | fence_vmchannel     (as cluster software calls it)
 
+As the first option, --compat fence_virt or --compat fence_xvm reads the options and prints the words of that agent; so
+does a link to this program of that name.
+
 Exit codes: 0 done (status: the target is on), 2 the target is off (status only), 1 everything else";
 
 pub(super) fn read(arguments: impl IntoIterator<Item = OsString>) -> Result<Written, clap::Error> {
@@ -87,7 +99,12 @@ pub(super) fn read(arguments: impl IntoIterator<Item = OsString>) -> Result<Writ
         plugs: arguments.plug.map(|plug| ("plug".to_owned(), plug)).into_iter().collect(),
         nodename: arguments.nodename,
         uuid: arguments.uuid.then(|| "1".to_owned()),
-        device: arguments.device,
+        method: arguments.method,
+        transport: WrittenTransport {
+            device: arguments.device,
+            key_file: arguments.key_file,
+            ..WrittenTransport::default()
+        },
         timeout: arguments.timeout,
         delay: arguments.delay,
         json: arguments.json,

@@ -6,47 +6,38 @@
 //! settled by guessing.
 
 mod argv;
+mod compat;
+mod personality;
 mod stdin;
+mod transport;
+mod written;
 
 use std::ffi::OsString;
 use std::io::{IsTerminal, Stdin};
-use std::path::PathBuf;
 use std::time::Duration;
 
-use fence_vmchannel_protocol::limits::{DELAY_MAX, TIMEOUT_DEFAULT, TIMEOUT_MAX, TIMEOUT_MIN};
-use fence_vmchannel_protocol::{Ask, Power, Target, WordError};
+use fence_vmchannel_protocol::{Ask, WordError};
 
 use crate::action::{Action, ActionError};
+use written::Written;
 
 pub use argv::help;
-
-/// Options as somebody wrote them.
-#[derive(Debug, Default)]
-struct Written {
-    action: Option<String>,
-    legacy_action: Option<String>,
-    /// The target by key: plug, port, domain.
-    plugs: Vec<(String, String)>,
-    nodename: Option<String>,
-    uuid: Option<String>,
-    device: Option<PathBuf>,
-    timeout: Option<String>,
-    power_timeout: Option<String>,
-    delay: Option<String>,
-    json: bool,
-    verbose: Option<String>,
-    warnings: Vec<String>,
-}
+pub use personality::Personality;
+pub use transport::{Credentials, Parity, SerialParams, Strength, Transport};
 
 /// Options that can be acted on.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Options {
+    /// Whose words are printed.
+    pub personality: Personality,
     /// What to do.
     pub action: Action,
     /// What to ask the host, where something has to be asked.
     pub ask: Option<Ask>,
-    /// The channel's device, where it was named.
-    pub device: Option<PathBuf>,
+    /// The way to the host.
+    pub transport: Transport,
+    /// Whether an option asked for that way; else this guest's own channel is better where there is one.
+    pub transport_named: bool,
     /// How long to wait for the verdict, without the delay.
     pub timeout: Duration,
     /// How long the host waits before it accepts an off or a reboot.
@@ -109,6 +100,24 @@ pub enum OptionsError {
         /// The largest value.
         most: Duration,
     },
+    /// An option has a value that it cannot have.
+    #[error("{option} is {text:?}, but must be {must}")]
+    Value {
+        /// The option.
+        option: &'static str,
+        /// What was given.
+        text: String,
+        /// What it may be.
+        must: &'static str,
+    },
+    /// Another agent's name.
+    #[error(
+        "--compat {name:?}: it can be fence_virt, fence_xvm or fence_vmchannel, and must be the first option"
+    )]
+    Compat {
+        /// What was given.
+        name: OsString,
+    },
     /// A switch has a value that is neither yes nor no.
     #[error("{option} is {text:?}, but is a switch: 1 or 0 (name the target by plug=)")]
     Switch {
@@ -121,81 +130,26 @@ pub enum OptionsError {
 
 impl Options {
     /// The options on the command line, or on standard input when there are none; and what was odd about them.
-    pub fn read(arguments: Vec<OsString>, input: &Stdin) -> (Result<Self, OptionsError>, Vec<String>) {
-        let written = if arguments.len() > 1 {
-            argv::read(arguments).map_err(OptionsError::from)
-        } else if input.is_terminal() {
-            Err(OptionsError::Nothing)
-        } else {
-            stdin::read(input.lock())
-        };
+    pub fn read(mut arguments: Vec<OsString>, input: &Stdin) -> (Result<Self, OptionsError>, Vec<String>) {
+        let written = Personality::take(&mut arguments).and_then(|personality| {
+            let written = if arguments.len() > 1 {
+                match personality {
+                    Personality::Vmchannel => argv::read(arguments)?,
+                    Personality::Virt | Personality::Xvm => compat::read(personality, arguments)?,
+                }
+            } else if input.is_terminal() {
+                return Err(OptionsError::Nothing);
+            } else {
+                stdin::read(input.lock())?
+            };
+            Ok(Written { personality, ..written })
+        });
         match written {
             Ok(mut written) => {
-                let warnings = std::mem::take(&mut written.warnings);
-                (written.check(), warnings)
+                let odd = written.odd();
+                (written.check(), odd)
             }
             Err(error) => (Err(error), Vec::new()),
         }
-    }
-}
-
-impl Written {
-    fn check(self) -> Result<Options, OptionsError> {
-        let action = match self.action.as_ref().or(self.legacy_action.as_ref()) {
-            Some(word) => word.parse()?,
-            None => Action::DEFAULT,
-        };
-        let target = self.target()?;
-        let timeout = self.timeout.as_ref().or(self.power_timeout.as_ref());
-        let timeout = seconds("timeout", timeout, TIMEOUT_DEFAULT, (TIMEOUT_MIN, TIMEOUT_MAX))?;
-        let delay = seconds("delay", self.delay.as_ref(), Duration::ZERO, (Duration::ZERO, DELAY_MAX))?;
-        // Some agents take levels here; that is no reason to fail a fencing.
-        let verbose = switch("verbose", self.verbose.as_ref()).unwrap_or(true);
-        let ask = action.ask(target)?;
-        // Cluster software sends a device's delay with every action; only these two wait.
-        let waits = matches!(ask, Some(Ask::Power(Power::Off | Power::Reboot, _)));
-        let delay = if waits { delay } else { Duration::ZERO };
-        Ok(Options { action, ask, device: self.device, timeout, delay, json: self.json, verbose })
-    }
-
-    fn target(&self) -> Result<Option<Target>, OptionsError> {
-        let uuid_only = switch("uuid", self.uuid.as_ref())?;
-        let mut plugs = self.plugs.iter().map(|(_, plug)| plug);
-        let first = plugs.next();
-        if let (Some(one), Some(other)) = (first, plugs.find(|plug| Some(*plug) != first)) {
-            return Err(OptionsError::TwoTargets { one: one.clone(), other: other.clone() });
-        }
-        let Some(text) = first.or(self.nodename.as_ref()) else { return Ok(None) };
-        let target: Target = text.parse().map_err(OptionsError::Target)?;
-        match target {
-            Target::Name(_) if uuid_only => Err(OptionsError::NotUuid { target: text.clone() }),
-            target @ (Target::Name(_) | Target::Uuid(_)) => Ok(Some(target)),
-        }
-    }
-}
-
-fn seconds(
-    option: &'static str,
-    text: Option<&String>,
-    default: Duration,
-    (least, most): (Duration, Duration),
-) -> Result<Duration, OptionsError> {
-    let Some(text) = text else { return Ok(default) };
-    let number = text.strip_suffix('s').unwrap_or(text).parse::<f64>().ok();
-    let duration = number.and_then(|n| Duration::try_from_secs_f64(n).ok());
-    duration.filter(|d| (least..=most).contains(d)).ok_or_else(|| OptionsError::Seconds {
-        option,
-        text: text.clone(),
-        least,
-        most,
-    })
-}
-
-fn switch(option: &'static str, text: Option<&String>) -> Result<bool, OptionsError> {
-    let Some(text) = text else { return Ok(false) };
-    match text.to_ascii_lowercase().as_str() {
-        "1" | "yes" | "true" | "on" => Ok(true),
-        "" | "0" | "no" | "false" | "off" => Ok(false),
-        _ => Err(OptionsError::Switch { option, text: text.clone() }),
     }
 }

@@ -6,13 +6,29 @@
 
 use std::io::Read;
 
-use super::{OptionsError, Written};
+use super::OptionsError;
+use super::written::Written;
 
 /// Far more than any cluster software sends.
 const INPUT_BYTES: u64 = 64 * 1024;
 
-/// Sent by cluster software to every agent and of no meaning here.
-const OF_NO_MEANING: [&str; 3] = ["agent", "name", "nodeid"];
+/// Sent by cluster software to every agent, or known to most of the family, and of no meaning here.
+const OF_NO_MEANING: [&str; 12] = [
+    "agent",
+    "crm_feature_set",
+    "disable_timeout",
+    "login_timeout",
+    "name",
+    "nodeid",
+    "power_wait",
+    "quiet",
+    "retry_on",
+    "self",
+    "shell_timeout",
+    "stonith_status_sleep",
+];
+/// The cluster manager's own settings of a device.
+const OF_THE_MANAGER: [&str; 3] = ["pcmk_", "CRM_meta_", "meta-"];
 
 pub(super) fn read(input: impl Read) -> Result<Written, OptionsError> {
     let mut bytes = Vec::new();
@@ -38,22 +54,43 @@ fn take_line(written: &mut Written, line: &str) {
             .push(format!("standard input: {line:?} is not of the form key=value; ignored"));
     };
     let value = trim(value).to_owned();
-    match trim(key) {
+    let key = trim(key);
+    match key {
         "action" => written.action = Some(value),
         "option" => written.legacy_action = Some(value),
-        key @ ("plug" | "port" | "domain") => {
+        "plug" | "port" | "domain" => {
             written.plugs.retain(|(earlier, _)| earlier != key);
             written.plugs.push((key.to_owned(), value));
         }
         "nodename" => written.nodename = Some(value),
         "uuid" | "use_uuid" => written.uuid = Some(value),
-        "device" => written.device = Some(value.into()),
+        "method" => written.method = Some(value),
         "timeout" => written.timeout = Some(value),
         "power_timeout" => written.power_timeout = Some(value),
         "delay" => written.delay = Some(value),
-        "verbose" => written.verbose = Some(value),
-        key if OF_NO_MEANING.contains(&key) => {}
-        key => written.warnings.push(format!("standard input: unknown key {key:?}; ignored")),
+        "verbose" | "debug" => written.verbose = Some(value),
+        _ => take_way(written, key, value),
+    }
+}
+
+/// The options about the way to the host, and what nobody knows.
+fn take_way(written: &mut Written, key: &str, value: String) {
+    let way = &mut written.transport;
+    match key {
+        "device" | "serial_device" => way.device = Some(value.into()),
+        "serial_params" => way.serial_params = Some(value),
+        "channel_address" => way.channel_address = Some(value),
+        "ipport" => way.ipport = Some(value),
+        "ipaddr" | "ip" => way.ipaddr = Some(value),
+        "vsock" => way.vsock = Some(value),
+        "multicast_address" => way.multicast_address = Some(value),
+        "ip_family" => way.ip_family = Some(value),
+        "retrans" => way.retrans = Some(value),
+        "auth" => way.auth = Some(value),
+        "hash" => way.hash = Some(value),
+        "key_file" => way.key_file = Some(value.into()),
+        _ if OF_NO_MEANING.contains(&key) || OF_THE_MANAGER.iter().any(|prefix| key.starts_with(prefix)) => {}
+        _ => written.warnings.push(format!("standard input: unknown key {key:?}; ignored")),
     }
 }
 

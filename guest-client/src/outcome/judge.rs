@@ -16,7 +16,8 @@ use crate::listener::Answer;
 pub(crate) fn judge(action: Action, ask: &Ask, answer: Answer) -> Finding {
     match (ask, answer) {
         (Ask::List, Answer::Items(items)) => {
-            Finding::success(items.iter().map(|item| list_line(action, item)).collect())
+            let lines = items.iter().map(|item| list_line(action, item)).collect();
+            Finding::list(items, lines)
         }
         (Ask::Whoami, Answer::Whoami(guest)) => Finding::success(vec![introduce(&guest)]),
         (Ask::Hello, Answer::Hello(hello)) => Finding::success(vec![
@@ -104,7 +105,13 @@ fn not_done(word: &str, reason: Reason, action: Action, ask: &Ask, verdict: &Ver
     let detail = verdict.detail.as_ref().map(|detail| format!("; {}", printable(detail))).unwrap_or_default();
     let Explanation { why, next } = explain(reason, action, &target);
     let first = format!("{} {word}: {reason} ({why}{detail})", what.trim_end());
-    Finding::failure(first).and(Some(next))
+    let finding = match (verdict.ruling, reason) {
+        (Ruling::Refused(_), Reason::NotPermitted | Reason::Condemned | Reason::BadSignature) => {
+            Finding::denied(first)
+        }
+        _ => Finding::failure(first),
+    };
+    finding.and(Some(next))
 }
 
 /// `list`: `name,uuid`. `list-status`: `name,uuid,on|off|unknown`: the fields of the fence-agents family in the words

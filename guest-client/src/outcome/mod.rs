@@ -2,8 +2,10 @@
 //!
 //! In:  the host's answer, or why there is none. Out: [`Outcome`].
 //!
-//! Invariant: exit code 0 or 2 has an answer of the host behind it that says so; everything else is 1.
+//! Invariant: exit code 0 or 2 has an answer of the host behind it that says so; everything else is 1, or 3 where those
+//! whose words are printed say so.
 
+mod compat;
 mod judge;
 mod reason;
 mod record;
@@ -11,9 +13,9 @@ mod record;
 use std::io::{self, Write};
 use std::process::ExitCode;
 
-use fence_vmchannel_protocol::Verdict;
+use fence_vmchannel_protocol::{Item, Verdict};
 
-use crate::options::Options;
+use crate::options::{Options, Personality};
 
 pub(crate) use judge::judge;
 
@@ -26,6 +28,8 @@ pub enum Exit {
     Failure = 1,
     /// For `status`: the target is off.
     Off = 2,
+    /// The host refuses it; only for those who know this code from fence_virt and fence_xvm, else it is a failure.
+    Denied = 3,
 }
 
 /// The end of the program.
@@ -46,15 +50,32 @@ pub(crate) struct Finding {
     told: Vec<String>,
     complaints: Vec<String>,
     verdict: Option<Verdict>,
+    items: Vec<Item>,
 }
 
 impl Finding {
     pub(crate) fn success(told: Vec<String>) -> Self {
-        Self { exit: Exit::Success, told, complaints: Vec::new(), verdict: None }
+        Self { exit: Exit::Success, told, complaints: Vec::new(), verdict: None, items: Vec::new() }
     }
 
     pub(crate) fn failure(complaint: String) -> Self {
-        Self { exit: Exit::Failure, told: Vec::new(), complaints: vec![complaint], verdict: None }
+        Self {
+            exit: Exit::Failure,
+            told: Vec::new(),
+            complaints: vec![complaint],
+            verdict: None,
+            items: Vec::new(),
+        }
+    }
+
+    /// A list, with the lines that tell it.
+    pub(crate) fn list(items: Vec<Item>, told: Vec<String>) -> Self {
+        Self { items, ..Self::success(told) }
+    }
+
+    /// The host said that this guest may not.
+    pub(crate) fn denied(complaint: String) -> Self {
+        Self { exit: Exit::Denied, ..Self::failure(complaint) }
     }
 
     /// One more line for standard error, as what to do next.
@@ -76,7 +97,14 @@ impl Outcome {
         Self { exit: Exit::Failure, told: Vec::new(), complaints: vec![chain(error)] }
     }
 
-    pub(crate) fn of(finding: Finding, options: &Options) -> Self {
+    pub(crate) fn of(mut finding: Finding, options: &Options) -> Self {
+        if options.personality != Personality::Vmchannel {
+            let told = compat::words(&finding, options.action);
+            return Self { exit: finding.exit, told, complaints: finding.complaints };
+        }
+        if finding.exit == Exit::Denied {
+            finding.exit = Exit::Failure;
+        }
         let told = if options.json { vec![record::line(&finding, options)] } else { finding.told };
         Self { exit: finding.exit, told, complaints: finding.complaints }
     }

@@ -242,11 +242,3 @@ fn null_does_nothing_and_succeeds() {
 
     assert_eq!((ended.code, ended.out.as_str(), ended.err.as_str()), (0, "", ""));
 }
-
-#[test]
-fn the_metadata_is_the_golden_one() {
-    let ended = client(&["-o", "metadata"]);
-
-    assert_eq!(ended.code, 0);
-    assert_eq!(ended.out, include_str!("../golden/metadata.xml"));
-}

@@ -121,26 +121,3 @@ fn alone_on_a_terminal_it_gives_help_and_does_not_hang() {
     assert_eq!(output.status.code(), Some(1));
     assert!(String::from_utf8_lossy(&output.stderr).contains("--plug"));
 }
-
-#[test]
-fn every_parameter_of_the_metadata_is_taken() {
-    let metadata = include_str!("../golden/metadata.xml");
-    let between = |line: &str, key: &str| {
-        let rest = line.split_once(&format!("{key}=\""))?.1;
-        Some(rest.split_once('"')?.0.to_owned())
-    };
-    let names =
-        metadata.lines().filter(|line| line.contains("<parameter ")).filter_map(|line| between(line, "name"));
-    let options: Vec<String> = metadata.lines().filter_map(|line| between(line, "mixed")).collect();
-
-    let input: String =
-        names.map(|name| format!("{name}={}\n", if name == "action" { "null" } else { "1" })).collect();
-    let ended = client_with_input(&[], &input.replace("uuid=1", "uuid=0"));
-    assert_eq!((ended.code, ended.err.as_str()), (0, ""));
-
-    let help = client(&["--help"]).out;
-    for option in options {
-        let long = option.split_once("--").unwrap().1.split('=').next().unwrap().to_owned();
-        assert!(help.contains(&format!("--{long}")), "{option}");
-    }
-}

@@ -5,8 +5,12 @@ mod actions;
 #[cfg(test)]
 mod channel;
 #[cfg(test)]
+mod compat;
+#[cfg(test)]
 mod host;
 #[cfg(test)]
 mod input;
+#[cfg(test)]
+mod metadata;
 #[cfg(test)]
 mod trouble;
