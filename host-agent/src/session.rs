@@ -52,7 +52,7 @@ fn on_frame(frame: Frame, session: &mut Session<'_>, waiting: &mut Waiting) -> O
             Err(error) => Some(session.bad_request(&error)),
         },
         Frame::Signed(_) => Some(session.refuse(RequestId::NONE, Reason::BadSignature)),
-        Frame::Noise(_) => session.bad_frame(),
+        Frame::Legacy(_) | Frame::Noise(_) => session.bad_frame(),
     }
 }
 

@@ -7,6 +7,7 @@
 #![forbid(unsafe_code)]
 
 mod decoder;
+pub mod legacy;
 pub mod limits;
 mod line;
 pub mod note;

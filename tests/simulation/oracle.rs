@@ -139,7 +139,7 @@ impl State {
         while let Some(frame) = decoder.push(&mut rest) {
             let reply = match &frame {
                 Frame::Plain(json) => Reply::parse(json).ok(),
-                Frame::Signed(_) | Frame::Noise(_) => None,
+                Frame::Signed(_) | Frame::Legacy(_) | Frame::Noise(_) => None,
             };
             match reply {
                 Some(reply) => self.replied(line, &reply),

@@ -9,6 +9,8 @@ mod examples;
 #[cfg(test)]
 mod golden;
 #[cfg(test)]
+mod legacy;
+#[cfg(test)]
 mod limits;
 #[cfg(test)]
 mod random;

@@ -17,7 +17,7 @@ fn sealed(request: &Request) -> Vec<u8> {
 fn signed(line: &[u8]) -> Option<SignedLine> {
     match frames([line]).pop() {
         Some(Frame::Signed(signed)) => Some(signed),
-        Some(Frame::Plain(_) | Frame::Noise(_)) | None => None,
+        Some(Frame::Plain(_) | Frame::Legacy(_) | Frame::Noise(_)) | None => None,
     }
 }
 

@@ -47,6 +47,6 @@ fn key() -> Option<(KeyId, Key)> {
 fn signed(line: &[u8]) -> Option<SignedLine> {
     match Decoder::default().push(&mut &*line) {
         Some(Frame::Signed(signed)) => Some(signed),
-        Some(Frame::Plain(_) | Frame::Noise(_)) | None => None,
+        Some(Frame::Plain(_) | Frame::Legacy(_) | Frame::Noise(_)) | None => None,
     }
 }
