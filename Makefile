@@ -14,7 +14,7 @@ prefix := /usr
 INSTALL := install -D
 
 .DEFAULT_GOAL := help
-.PHONY: help toolchain deps build guest-client check simulate simulate-broken fuzz mutants demo bench endurance soak install fmt clean
+.PHONY: help toolchain deps build guest-client check simulate simulate-broken fuzz mutants demo bench endurance soak install install-compat fmt clean
 
 help: ## print this
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 24
@@ -74,12 +74,23 @@ install: ## copy the built programs and their files; DESTDIR= puts them under a 
 	$(INSTALL) -m 0755 $(target)/release/fence-vmchannel-hook \
 	  $(DESTDIR)$(prefix)/libexec/fence-vmchannel/fence-vmchannel-hook
 	$(INSTALL) -m 0755 $(target)/guest/$(host)/release/fence_vmchannel $(DESTDIR)$(prefix)/sbin/fence_vmchannel
+	$(INSTALL) -m 0755 packaging/cluster-glue/fence_vmchannel \
+	  $(DESTDIR)$(prefix)/lib/stonith/plugins/external/fence_vmchannel
 	$(INSTALL) -m 0644 systemd/fence-vmchanneld.service \
 	  $(DESTDIR)$(prefix)/lib/systemd/system/fence-vmchanneld.service
 	$(INSTALL) -m 0644 udev/60-fence-vmchannel.rules $(DESTDIR)$(prefix)/lib/udev/rules.d/60-fence-vmchannel.rules
 	$(INSTALL) -m 0644 udev/fence-vmchannel.sysusers.conf $(DESTDIR)$(prefix)/lib/sysusers.d/fence-vmchannel.conf
 	$(INSTALL) -m 0644 -t $(DESTDIR)$(prefix)/share/doc/fence-vmchannel README.md CHANGELOG.md SECURITY.md
 	cp -R docs $(DESTDIR)$(prefix)/share/doc/fence-vmchannel/
+
+install-compat: ## let fence_virt and fence_xvm be names of fence_vmchannel (not beside the package fence-virt)
+	@for name in fence_virt fence_xvm; do \
+	  test ! -e $(DESTDIR)$(prefix)/sbin/$$name || test -L $(DESTDIR)$(prefix)/sbin/$$name || { \
+	    echo "$(DESTDIR)$(prefix)/sbin/$$name is there: remove the package fence-virt first"; exit 1; }; \
+	done
+	install -d $(DESTDIR)$(prefix)/sbin
+	ln -sfn fence_vmchannel $(DESTDIR)$(prefix)/sbin/fence_virt
+	ln -sfn fence_vmchannel $(DESTDIR)$(prefix)/sbin/fence_xvm
 
 fmt: ## format the sources
 	cargo fmt --all

@@ -12,6 +12,7 @@
 #![forbid(unsafe_code)]
 
 pub mod action;
+pub mod cluster_lines;
 pub mod conversation;
 mod legacy;
 pub mod listener;
@@ -37,6 +38,9 @@ use trace::Trace;
 /// The whole program, from its arguments to its end. `started` is when the process began.
 #[must_use]
 pub fn run(arguments: Vec<OsString>, started: Instant) -> Outcome {
+    if let Some(lines) = cluster_lines::print(&arguments) {
+        return lines.map_or_else(|error| Outcome::failure(&error), Outcome::success);
+    }
     let (options, warnings) = Options::read(arguments, &std::io::stdin());
     let outcome = match options {
         Ok(options) => Outcome::of(act(&options, started), &options),

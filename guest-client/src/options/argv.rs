@@ -85,6 +85,7 @@ Actions:
 Examples:
   fence_vmchannel -o list
   fence_vmchannel -o off -n web2 -v
+  fence_vmchannel --print-pcs node1:web1 node2:web2     (or --print-crm: command lines for a cluster of these nodes)
   printf 'action=status\\nplug=web2\\n' | fence_vmchannel     (as cluster software calls it)
 
 As the first option, --compat fence_virt or --compat fence_xvm reads the options and prints the words of that agent; so
