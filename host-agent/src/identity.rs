@@ -11,6 +11,7 @@ use uuid::Uuid;
 
 use crate::domain::{Domain, Instance, InstanceId};
 use crate::hypervisor::Hypervisor;
+use crate::policy::Signer;
 
 /// A guest that was recognised by its socket.
 #[derive(Debug, Clone, PartialEq)]
@@ -19,6 +20,8 @@ pub struct Guest {
     name: Name,
     cluster: Option<String>,
     instance: Instance,
+    /// The key that this request of it was signed with.
+    signer: Option<Signer>,
 }
 
 /// Who asked for an order: a guest without its process, which may be gone before the order ends.
@@ -72,7 +75,20 @@ impl Guest {
         if !instance.process.is_peer(peer_pid) {
             return Err(Stranger::NotQemu { expected: instance.id.pid });
         }
-        Ok(Self { uuid: domain.uuid, name: domain.name.clone(), cluster: domain.cluster.clone(), instance })
+        let (name, cluster) = (domain.name.clone(), domain.cluster.clone());
+        Ok(Self { uuid: domain.uuid, name, cluster, instance, signer: None })
+    }
+
+    /// The same guest, asking with the right of this key.
+    #[must_use]
+    pub fn signing(&self, signer: Signer) -> Self {
+        Self { signer: Some(signer), ..self.clone() }
+    }
+
+    /// The key that it asks with.
+    #[must_use]
+    pub fn signer(&self) -> Option<&Signer> {
+        self.signer.as_ref()
     }
 
     /// Its domain's UUID.

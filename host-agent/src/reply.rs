@@ -35,7 +35,9 @@ pub fn verdict_of(outcome: &Outcome) -> Verdict {
 /// The verdict of a refusal.
 #[must_use]
 pub fn verdict_of_refusal(refusal: &Refusal) -> Verdict {
-    Verdict::refused(refusal.reason)
+    let unsigned = "requests of this guest must be signed with one of its keys";
+    let detail = (refusal.reason == Reason::BadSignature).then(|| unsigned.into());
+    Verdict { detail, ..Verdict::refused(refusal.reason) }
 }
 
 /// The verdict of a `status`.

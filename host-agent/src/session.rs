@@ -6,10 +6,11 @@
 //! Invariant: who is asking comes from the channel, never from the bytes.
 
 mod answer;
+mod heard;
 mod list;
 mod waiting;
 
-use fence_vmchannel_protocol::{Ask, Frame, Reason, Reply, Request, RequestId};
+use fence_vmchannel_protocol::{Ask, Frame, Reason, Reply};
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use crate::agent::Agent;
@@ -18,7 +19,8 @@ use crate::channel::{Channel, Ended};
 use crate::identity::Guest;
 use crate::policy::Action;
 use answer::Session;
-use waiting::Waiting;
+use heard::Heard;
+use waiting::{Waiting, line_of};
 
 /// Serves a guest until its channel ends.
 pub async fn serve<S>(mut channel: Channel<S>, guest: &Guest, agent: &Agent, quota: &Quota) -> Ended
@@ -32,7 +34,7 @@ where
         let said = tokio::select! {
             biased; // a guest may ask only so often, so what it asks never keeps its answers back
             frame = channel.hear() => match frame {
-                Ok(Some(frame)) => on_frame(frame, &mut session, &mut waiting).map(|reply| channel.say(&reply)),
+                Ok(Some(frame)) => on_frame(frame, &mut session, &mut waiting).map(|line| channel.say_line(&line)),
                 Ok(None) => None, // room again for what waits
                 Err(ended) => return ended,
             },
@@ -44,23 +46,18 @@ where
     }
 }
 
-/// The reply that can be given at once; the others wait for their order, their turn or libvirt.
-fn on_frame(frame: Frame, session: &mut Session<'_>, waiting: &mut Waiting) -> Option<Reply> {
-    match frame {
-        Frame::Plain(json) => match Request::parse(&json) {
-            Ok(request) => on_request(&request, session, waiting),
-            Err(error) => Some(session.bad_request(&error)),
-        },
-        Frame::Signed(_) => Some(session.refuse(RequestId::NONE, Reason::BadSignature)),
-        Frame::Legacy(_) | Frame::Noise(_) => session.bad_frame(),
+/// The line of the reply that can be given at once; the others wait for their order, their turn or libvirt.
+fn on_frame(frame: Frame, session: &mut Session<'_>, waiting: &mut Waiting) -> Option<Vec<u8>> {
+    match session.open(frame) {
+        Ok(heard) => on_request(&heard, session, waiting).map(|reply| line_of(&reply, &heard.seal)),
+        Err(line) => line,
     }
 }
 
-fn on_request(request: &Request, session: &mut Session<'_>, waiting: &mut Waiting) -> Option<Reply> {
-    match waiting.asked(request.id) {
-        Some(asked) if *asked == request.ask => return None, // a repeat: the answer is on its way
-        Some(_) => return Some(session.refuse(request.id, Reason::BadRequest)),
-        None => {}
+fn on_request(heard: &Heard<'_>, session: &mut Session<'_>, waiting: &mut Waiting) -> Option<Reply> {
+    let (request, guest) = (&heard.request, &heard.guest);
+    if let Some(answer) = session.repeated(heard, waiting) {
+        return answer;
     }
     if waiting.is_full() || (request.ask == Ask::List && waiting.is_listing()) {
         return Some(session.refuse(request.id, Reason::Busy));
@@ -70,15 +67,15 @@ fn on_request(request: &Request, session: &mut Session<'_>, waiting: &mut Waitin
         Ask::Whoami => Some(session.whoami(request.id)),
         Ask::Monitor => Some(session.monitor(request.id)),
         Ask::HostStatus | Ask::Explain(_) => Some(session.refuse(request.id, Reason::Unsupported)),
-        Ask::List => waiting.push(request, session.list(request.id)),
-        Ask::Status(target) => match session.target(Action::Status, target) {
-            Ok(domain) => session.status(request, domain, waiting),
+        Ask::List => session.list(heard, waiting),
+        Ask::Status(target) => match session.target(guest, Action::Status, target) {
+            Ok(domain) => session.status(heard, domain, waiting),
             Err(refusal) => Some(session.refused(request, &refusal)),
         },
-        Ask::Power(power, target) => match session.permit(*power, target) {
-            Ok(permit) => waiting.push(request, session.order(permit, request)),
-            Err(refusal) => match session.asked_before(*power, request) {
-                Some(taken) => waiting.push(request, taken),
+        Ask::Power(power, target) => match session.permit(guest, *power, target) {
+            Ok(permit) => waiting.push(heard, session.order(permit, heard)),
+            Err(refusal) => match session.asked_before(*power, heard) {
+                Some(taken) => waiting.push(heard, taken),
                 None => Some(session.refused(request, &refusal)),
             },
         },

@@ -14,6 +14,7 @@ pub mod note;
 mod reply;
 mod reply_wire;
 mod request;
+mod seal;
 pub mod signing;
 mod words;
 
@@ -24,6 +25,7 @@ pub use reply::{
 };
 pub use reply_wire::ReplyError;
 pub use request::{Ask, Method, Power, Request, RequestError};
+pub use seal::Seal;
 pub use words::{Name, RequestId, Target, WordError};
 
 /// The protocol's version, as `hello` tells it.

@@ -76,11 +76,12 @@ pub(crate) fn parse_line(line: &[u8]) -> Result<Line, LineError> {
     Ok(Line::Signed(SignedLine { key, mac, json }))
 }
 
-fn parse_hex(hex: &str) -> Option<[u8; MAC_BYTES]> {
+/// Exactly so many bytes in hex digits.
+pub(crate) fn parse_hex<const BYTES: usize>(hex: &str) -> Option<[u8; BYTES]> {
     let digits = hex.bytes().map(|b| char::from(b).to_digit(16).and_then(|d| u8::try_from(d).ok()));
     let digits: Vec<u8> = digits.collect::<Option<_>>()?;
     let bytes: Vec<u8> = digits.chunks_exact(2).filter_map(|c| Some(c.first()? << 4 | c.last()?)).collect();
-    if digits.len() == 2 * MAC_BYTES { bytes.try_into().ok() } else { None }
+    if digits.len() == 2 * BYTES { bytes.try_into().ok() } else { None }
 }
 
 /// A message as one line under a CRC-32C tag, with its newline.

@@ -190,14 +190,20 @@ impl Reply {
 
     /// A whole list as lines, each within the limit.
     pub fn list_lines(id: RequestId, items: Vec<Item>) -> Result<Vec<Vec<u8>>, LineError> {
+        Self::list_parts(id, items, 0).iter().map(encode_line).collect()
+    }
+
+    /// A whole list as replies, each of which fits into a line whose tag is so many bytes longer than a checksum.
+    pub(crate) fn list_parts(id: RequestId, items: Vec<Item>, tag_bytes: usize) -> Vec<Self> {
+        let most = LIST_ROOM.saturating_sub(tag_bytes);
         let mut parts = vec![Vec::new()];
-        let mut room = LIST_ROOM;
+        let mut room = most;
         for item in items {
             let size = ITEM_BYTES + item.name.as_str().chars().map(escaped).sum::<usize>();
             let full = size > room;
             if full {
                 parts.push(Vec::new());
-                room = LIST_ROOM;
+                room = most;
             }
             room = room.saturating_sub(size);
             if let Some(part) = parts.last_mut() {
@@ -205,8 +211,8 @@ impl Reply {
             }
         }
         let last = parts.len() - 1;
-        let line = |(n, items)| encode_line(&Self { id, body: Body::Items(items, n < last) });
-        parts.into_iter().enumerate().map(line).collect()
+        let part = |(n, items)| Self { id, body: Body::Items(items, n < last) };
+        parts.into_iter().enumerate().map(part).collect()
     }
 }
 

@@ -10,7 +10,7 @@ use std::str::FromStr;
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
 
-use crate::line::{LineError, encode_signed};
+use crate::line::{LineError, encode_signed, parse_hex};
 use crate::{Reply, Request};
 
 /// Bytes of a MAC.
@@ -23,6 +23,14 @@ pub struct Nonce(pub [u8; 16]);
 impl fmt::Display for Nonce {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+impl FromStr for Nonce {
+    type Err = KeyError;
+
+    fn from_str(text: &str) -> Result<Self, KeyError> {
+        parse_hex(text).map(Self).ok_or(KeyError::Nonce)
     }
 }
 
@@ -44,6 +52,9 @@ pub enum KeyError {
     /// A key's id is 1 to 64 of `A-Z a-z 0-9 _ . -`.
     #[error("a key id is 1 to 64 of A-Z a-z 0-9 _ . -")]
     Id,
+    /// A nonce is 32 hex digits.
+    #[error("a nonce is 32 hex digits")]
+    Nonce,
 }
 
 /// The name of a key on the wire.
@@ -57,6 +68,14 @@ impl FromStr for KeyId {
         let plain = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'.' | b'-');
         let taken = (1..=64).contains(&text.len()) && text.bytes().all(plain);
         if taken { Ok(Self(text.to_owned())) } else { Err(KeyError::Id) }
+    }
+}
+
+impl KeyId {
+    /// The name as text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
     }
 }
 
@@ -84,6 +103,14 @@ impl TryFrom<Vec<u8>> for Key {
 }
 
 impl Key {
+    /// The key in a file. The line ending that a text editor or `echo` leaves at the end of a text is not part of it; a file
+    /// with any other byte than printable ASCII is taken as it is.
+    pub fn of_file(content: &[u8]) -> Result<Self, KeyError> {
+        let text = content.trim_ascii_end();
+        let is_text = text.iter().all(|byte| matches!(byte, b' '..=b'~'));
+        Self::try_from(if is_text { text } else { content }.to_vec())
+    }
+
     fn mac(&self, nonce: &Nonce, direction: Direction, json: &[u8]) -> Option<Hmac<Sha256>> {
         let mut mac = Hmac::<Sha256>::new_from_slice(&self.0).ok()?;
         mac.update(&nonce.0);

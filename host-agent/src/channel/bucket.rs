@@ -6,7 +6,7 @@ use tokio::time::Instant;
 
 /// Lets `rate` things pass in a second and up to `burst` at once. Small: every channel has some.
 #[derive(Debug)]
-pub(super) struct Bucket {
+pub(crate) struct Bucket {
     rate: u32,
     burst: u32,
     /// When the bucket will be full again.
@@ -14,7 +14,7 @@ pub(super) struct Bucket {
 }
 
 impl Bucket {
-    pub(super) fn new((rate, burst): (u32, u32)) -> Self {
+    pub(crate) fn new((rate, burst): (u32, u32)) -> Self {
         Self { rate: rate.max(1), burst, full_at: Instant::now() }
     }
 
@@ -26,6 +26,15 @@ impl Bucket {
     pub(super) fn ready_at(&self) -> Instant {
         let depth = self.every() * self.burst.saturating_sub(1);
         self.full_at.checked_sub(depth).unwrap_or(self.full_at)
+    }
+
+    /// One thing passes if it may.
+    pub(crate) fn pass(&mut self) -> bool {
+        let may_pass = self.ready_at() <= Instant::now();
+        if may_pass {
+            self.take();
+        }
+        may_pass
     }
 
     /// One thing passes.

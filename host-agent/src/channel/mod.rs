@@ -7,7 +7,7 @@
 //! replies loses its connection.
 
 pub mod board;
-mod bucket;
+pub(crate) mod bucket;
 mod in_use;
 pub mod socket;
 pub mod tend;

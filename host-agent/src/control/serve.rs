@@ -108,6 +108,6 @@ fn explain(agent: &Agent, source: &str, action: &str, target: &str) -> Result<An
         domains.find(&target).cloned().ok_or_else(unknown)
     };
     let action: Action = action.parse()?;
-    let decision = agent.rules().decide(&*find(source)?, action, &*find(target)?);
+    let decision = agent.rules().explain(&*find(source)?, action, &*find(target)?);
     Ok(Answer::Explain { allowed: decision.allowed, rule: decision.rule })
 }

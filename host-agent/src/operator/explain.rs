@@ -13,7 +13,7 @@ use super::report::Report;
 use super::table::{plain, shell_word};
 use crate::config::Config;
 use crate::control::{Answer, Question, ask};
-use crate::policy::Action;
+use crate::policy::{Action, NO_KEY};
 
 /// What `explain` prints.
 #[derive(Debug, Serialize)]
@@ -55,6 +55,13 @@ pub fn explain(
 fn remedy(rule: &str, source: &str, target: &str, policy: &str) -> String {
     if rule.starts_with("[[deny]]") {
         return format!("change or remove that {rule}: a [[deny]] wins over everything that allows");
+    }
+    if rule.starts_with(NO_KEY) {
+        let source = shell_word(source);
+        return format!(
+            "give it a key: fence-vmchanneld channel key add {source} NAME; or, if it has one, \
+             see what is wrong with it: fence-vmchanneld check-config"
+        );
     }
     if rule.contains("default deny") {
         let (source, target) = (shell_word(source), shell_word(target));
@@ -98,6 +105,16 @@ mod tests {
 
         assert!(next.starts_with("change or remove that [[deny]] at /etc/policy.d/a.toml:4"), "{next}");
         assert!(!next.contains("channel add"), "{next}");
+    }
+
+    #[test]
+    fn who_has_no_key_for_it_is_told_to_make_one() {
+        let rule =
+            "no key that can be used may do off ([[signed]] at a.toml:1), though [[allow]] at a.toml:4";
+
+        let next = remedy(rule, "web1", "db1", "/etc/policy.d");
+
+        assert!(next.contains("channel key add web1"), "{next}");
     }
 
     #[test]

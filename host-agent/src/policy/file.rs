@@ -1,19 +1,22 @@
-//! Policy files: `policy.d/*.toml`, in the order of their names.
+//! Policy files: `policy.d/*.toml`, in the order of their names, and the keys that they name.
 //!
 //! In:  a directory. Out: the rules, and a [`Problem`] for each file that is not used.
 //!
-//! Invariant: a broken file is unused as a whole. If it has a `[[deny]]`, what it denied cannot be known, and nothing is
-//! allowed until it is mended; it never means "open".
+//! Invariant: a broken file is unused as a whole. If it has a `[[deny]]` or a `[[signed]]`, what it closed cannot be known, and
+//! nothing is allowed until it is mended; it never means "open". A key that cannot be used opens nothing either: whoever has to
+//! sign with it still has to.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use serde::Deserialize;
 use toml::Spanned;
 
-use super::Policy;
+use super::keys::{KeyRule, ListedKey, beside};
 use super::rule::{Action, Rule, Selector};
+use super::{Policy, key_file};
 
 /// A file that is not used, and why.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -48,6 +51,8 @@ struct PolicyFile {
     allow: Vec<Spanned<RuleTable>>,
     #[serde(default)]
     deny: Vec<Spanned<RuleTable>>,
+    #[serde(default)]
+    signed: Vec<Spanned<SignedTable>>,
 }
 
 #[derive(Deserialize)]
@@ -56,6 +61,29 @@ struct RuleTable {
     from: Vec<String>,
     to: Vec<String>,
     actions: Option<Vec<String>>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct SignedTable {
+    from: Vec<String>,
+    keys: Vec<KeyTable>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct KeyTable {
+    id: String,
+    file: String,
+    actions: Option<Vec<String>>,
+}
+
+/// What one file says.
+struct Said {
+    rules: Vec<Rule>,
+    key_rules: Vec<KeyRule>,
+    /// Of its keys' files.
+    problems: Vec<Problem>,
 }
 
 pub(super) fn load(dir: &Path) -> Loaded {
@@ -73,14 +101,19 @@ pub(super) fn load(dir: &Path) -> Loaded {
     read(files.into_iter().map(|file| (std::fs::read_to_string(&file), file)))
 }
 
-/// The rules in these files' texts, in their order.
+/// The rules in these files' texts, in their order, with the keys that they name.
 pub(super) fn read(files: impl IntoIterator<Item = (std::io::Result<String>, PathBuf)>) -> Loaded {
     let mut loaded = Loaded::default();
     for (text, file) in files {
         // TOML may write any key with escapes.
-        let may_deny = text.as_ref().map_or(true, |text| text.contains("deny") || text.contains('\\'));
+        let may_close = |text: &String| ["deny", "signed", "\\"].iter().any(|word| text.contains(word));
+        let may_deny = text.as_ref().map_or(true, may_close);
         match text.map_err(|e| format!("cannot be read: {e}")).and_then(|text| parse(&text, &file)) {
-            Ok(rules) => loaded.policy.rules.extend(rules),
+            Ok(said) => {
+                loaded.policy.rules.extend(said.rules);
+                loaded.policy.key_rules.extend(said.key_rules);
+                loaded.problems.extend(said.problems);
+            }
             Err(text) => {
                 let problem = Problem { file, text };
                 if may_deny {
@@ -102,12 +135,13 @@ fn files_of(dir: &Path) -> std::io::Result<Vec<PathBuf>> {
     Ok(files)
 }
 
-fn parse(text: &str, path: &Path) -> Result<Vec<Rule>, String> {
+fn parse(text: &str, path: &Path) -> Result<Said, String> {
     let file: PolicyFile = toml::from_str(text).map_err(|e| e.to_string().trim_end().to_owned())?;
+    let line_of = |start| 1 + text.bytes().take(start).filter(|&b| b == b'\n').count();
     let allow = file.allow.iter().map(|rule| (false, rule));
     let deny = file.deny.iter().map(|rule| (true, rule));
     let rules = allow.chain(deny).map(|(deny, spanned)| {
-        let line = 1 + text.bytes().take(spanned.span().start).filter(|&b| b == b'\n').count();
+        let line = line_of(spanned.span().start);
         let table = spanned.get_ref();
         let at_line = |error: String| format!("line {line}: {error}");
         Ok(Rule {
@@ -118,7 +152,38 @@ fn parse(text: &str, path: &Path) -> Result<Vec<Rule>, String> {
             place: format!("{}:{line}", path.display()),
         })
     });
-    rules.collect()
+    let mut said = Said { rules: rules.collect::<Result<_, String>>()?, key_rules: vec![], problems: vec![] };
+    for spanned in &file.signed {
+        let line = line_of(spanned.span().start);
+        let (table, place) = (spanned.get_ref(), format!("{}:{line}", path.display()));
+        let at_line = |error: String| format!("line {line}: {error}");
+        let from = selectors(&table.from, &file.groups).map_err(at_line)?;
+        let keys = keys(&table.keys, path, &mut said.problems).map_err(at_line)?;
+        said.key_rules.push(KeyRule { from, keys, place });
+    }
+    Ok(said)
+}
+
+/// A rule without keys is one too: nobody may act then.
+fn keys(tables: &[KeyTable], path: &Path, problems: &mut Vec<Problem>) -> Result<Vec<ListedKey>, String> {
+    let (mut keys, mut ids) = (Vec::new(), HashSet::new());
+    for table in tables {
+        let id = table.id.parse().map_err(|error| format!("key {:?}: {error}", table.id))?;
+        if !ids.insert(table.id.as_str()) {
+            return Err(format!("key {:?} is listed twice: give each key an id of its own", table.id));
+        }
+        let actions = actions(table.actions.as_deref())?;
+        let file = beside(path, &table.file);
+        let key = match key_file::read(&file) {
+            Ok(key) => Some(Arc::new(key)),
+            Err(text) => {
+                problems.push(Problem { file: file.clone(), text });
+                None
+            }
+        };
+        keys.push(ListedKey { id, file, key, actions });
+    }
+    Ok(keys)
 }
 
 fn actions(words: Option<&[String]>) -> Result<Vec<Action>, String> {

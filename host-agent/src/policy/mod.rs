@@ -6,6 +6,8 @@
 //! `policy.d`), nothing from the guest counts.
 
 mod file;
+mod key_file;
+mod keys;
 mod permit;
 mod rule;
 
@@ -15,6 +17,8 @@ use crate::domain::Domain;
 use crate::identity::Guest;
 use crate::inventory::Inventory;
 pub use file::{Loaded, Problem};
+use keys::KeyRule;
+pub use keys::{NO_KEY, Opened, Signer};
 pub use permit::Permit;
 pub use rule::Action;
 use rule::Rule;
@@ -52,6 +56,8 @@ pub struct Decision {
 #[derive(Debug, Default)]
 pub struct Policy {
     rules: Vec<Rule>,
+    /// Who has to sign.
+    key_rules: Vec<KeyRule>,
     /// Set when a broken file may have denied something: then nothing is allowed.
     closed: Option<String>,
 }
@@ -91,12 +97,26 @@ impl Policy {
     /// The target of this claim, if the guest may do this to it. An unknown target is refused just as a foreign one.
     pub fn target(&self, claim: Claim<'_>, inventory: &Inventory) -> Result<std::sync::Arc<Domain>, Refusal> {
         let refuse = |rule: String| Refusal { reason: Reason::NotPermitted, rule };
+        self.may_ask(claim.guest, claim.action, inventory)?;
         let source =
             inventory.get(claim.guest.uuid()).ok_or_else(|| refuse("the asker is not known".into()))?;
         let target =
             inventory.find(claim.target).ok_or_else(|| refuse("no such domain on this host".into()))?;
         let decision = self.decide(source, claim.action, target);
         if decision.allowed { Ok(target.clone()) } else { Err(refuse(decision.rule)) }
+    }
+
+    /// Whether what this guest asks is signed as it has to be, for this action on whatever target.
+    ///
+    /// # Errors
+    /// What is missing.
+    pub fn may_ask(&self, guest: &Guest, action: Action, inventory: &Inventory) -> Result<(), Refusal> {
+        match inventory.get(guest.uuid()) {
+            Some(source) => self.check_signature(source, action, guest.signer()),
+            None if !self.has_keys() => Ok(()),
+            // Whether it has to sign cannot be known.
+            None => Err(Refusal { reason: Reason::NotPermitted, rule: "the asker is not known".into() }),
+        }
     }
 
     /// The permit for a power request.

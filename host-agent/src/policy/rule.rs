@@ -78,7 +78,7 @@ pub(super) enum Selector {
 }
 
 impl Selector {
-    fn fits(&self, domain: &Domain) -> bool {
+    pub(super) fn fits(&self, domain: &Domain) -> bool {
         match self {
             Self::Everyone => true,
             Self::Cluster(label) => domain.cluster.as_ref() == Some(label),

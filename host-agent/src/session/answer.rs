@@ -8,11 +8,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use fence_vmchannel_protocol::{
-    Body, Hello, Method, PROTOCOL, Power, Reason, Reply, Request, RequestError, RequestId, Ruling, Target,
-    Verdict, limits,
+    Ask, Body, Hello, Method, PROTOCOL, Power, Reason, Reply, Request, RequestError, RequestId, Ruling,
+    Target, Verdict, limits,
 };
 use tokio::time::{Instant, sleep};
 
+use super::heard::{Heard, Signatures};
 use super::list::Listing;
 use super::waiting::{Pending, Waiting};
 use crate::agent::Agent;
@@ -32,24 +33,29 @@ const BAD_FRAME_EVERY: Duration = Duration::from_secs(1);
 pub(super) struct Session<'a> {
     pub(super) guest: &'a Guest,
     pub(super) agent: &'a Agent,
-    quota: &'a Quota,
-    nonce: String,
+    pub(super) quota: &'a Quota,
+    pub(super) signatures: Signatures,
     noise_told: Option<Instant>,
 }
 
 impl<'a> Session<'a> {
     pub(super) fn new(guest: &'a Guest, agent: &'a Agent, quota: &'a Quota) -> Self {
-        Self { guest, agent, quota, nonce: nonce(), noise_told: None }
+        Self { guest, agent, quota, signatures: Signatures::new(), noise_told: None }
     }
 
     /// The target, if the policy allows this.
-    pub(super) fn target(&self, action: Action, target: &Target) -> Result<Arc<Domain>, Refusal> {
-        self.agent.rules().target(Claim { guest: self.guest, action, target }, &self.agent.domains())
+    pub(super) fn target(
+        &self,
+        guest: &Guest,
+        action: Action,
+        target: &Target,
+    ) -> Result<Arc<Domain>, Refusal> {
+        self.agent.rules().target(Claim { guest, action, target }, &self.agent.domains())
     }
 
     /// The permit to change the target's power, if the policy allows it.
-    pub(super) fn permit(&self, power: Power, target: &Target) -> Result<Permit, Refusal> {
-        self.agent.rules().permit(self.guest, power, target, &self.agent.domains())
+    pub(super) fn permit(&self, guest: &Guest, power: Power, target: &Target) -> Result<Permit, Refusal> {
+        self.agent.rules().permit(guest, power, target, &self.agent.domains())
     }
 
     fn verdict(&self, id: RequestId, verdict: Verdict) -> Reply {
@@ -78,12 +84,12 @@ impl<'a> Session<'a> {
         (!silent).then(|| self.refuse(RequestId::NONE, Reason::BadFrame))
     }
 
-    pub(super) fn hello(&self, id: RequestId) -> Reply {
+    pub(super) fn hello(&mut self, id: RequestId) -> Reply {
         let ops = ["hello", "whoami", "monitor", "list", "status", "off", "on", "reboot"];
         let hello = Hello {
             server: concat!("fence-vmchanneld ", env!("CARGO_PKG_VERSION")).into(),
             protocol: PROTOCOL,
-            nonce: self.nonce.clone(),
+            nonce: self.signatures.nonce_for_hello().to_string(),
             guest: self.guest.identity(),
             ops: ops.map(Into::into).into(),
             line_bytes: limits::LINE_BYTES,
@@ -103,7 +109,11 @@ impl<'a> Session<'a> {
         self.verdict(id, if able { Verdict::new(Ruling::Done) } else { unable() })
     }
 
-    pub(super) fn list(&self, id: RequestId) -> Pending {
+    pub(super) fn list(&self, heard: &Heard<'_>, waiting: &mut Waiting) -> Option<Reply> {
+        let request = &heard.request;
+        if let Err(refusal) = self.agent.rules().may_ask(&heard.guest, Action::List, &self.agent.domains()) {
+            return Some(self.refused(request, &refusal));
+        }
         let Agent { hypervisor, inventory, policy, board, .. } = self.agent;
         let listing = Listing {
             guest: self.guest.uuid(),
@@ -111,17 +121,18 @@ impl<'a> Session<'a> {
             inventory: inventory.clone(),
             policy: policy.clone(),
             board: board.clone(),
+            seal: heard.seal.clone(),
         };
-        Pending::List(id, Box::pin(listing.lines(id)))
+        waiting.push(heard, Pending::List(request.id, Box::pin(listing.lines(request.id))))
     }
 
     pub(super) fn status(
         &self,
-        request: &Request,
+        heard: &Heard<'_>,
         domain: Arc<Domain>,
         waiting: &mut Waiting,
     ) -> Option<Reply> {
-        let id = request.id;
+        let id = heard.request.id;
         let (hypervisor, uuid) = (self.agent.hypervisor.clone(), Some(domain.uuid));
         let simulated = hypervisor.is_simulated();
         let reply = move |state| {
@@ -131,20 +142,53 @@ impl<'a> Session<'a> {
         match glance(&*hypervisor, &domain) {
             Some(state) => Some(reply(state)),
             None => waiting.push(
-                request,
+                heard,
                 Pending::Reply(id, Box::pin(async move { reply(look(&*hypervisor, &domain).await) })),
             ),
         }
     }
 
     /// What was decided when this very request was accepted: its target may be gone since.
-    pub(super) fn asked_before(&self, power: Power, request: &Request) -> Option<Pending> {
+    pub(super) fn asked_before(&self, power: Power, heard: &Heard<'_>) -> Option<Pending> {
+        let request = &heard.request;
+        self.agent.rules().may_ask(&heard.guest, power.into(), &self.agent.domains()).ok()?;
         let taken = self.agent.orders.asked_before(self.guest.uuid(), power, request)?;
         Some(Pending::Taken(request.id, taken))
     }
 
+    /// The answer to a request whose id was used before on this connection. Nothing is done twice: what is still to come
+    /// comes, what is decided and kept is told again, and everything else has to be asked, and signed, anew.
+    pub(super) fn repeated(&self, heard: &Heard<'_>, waiting: &mut Waiting) -> Option<Option<Reply>> {
+        let request = &heard.request;
+        match waiting.asked(request.id) {
+            Some(asked) if *asked == request.ask => return Some(None),
+            Some(_) => return Some(Some(self.refuse(request.id, Reason::BadRequest))),
+            None if !heard.is_repeat => return None,
+            None => {}
+        }
+        let decided = match &request.ask {
+            Ask::Power(power, _) => self.asked_before(*power, heard),
+            Ask::Hello
+            | Ask::Whoami
+            | Ask::Monitor
+            | Ask::List
+            | Ask::HostStatus
+            | Ask::Status(_)
+            | Ask::Explain(_) => None,
+        };
+        Some(match decided {
+            Some(taken) => waiting.push(heard, taken),
+            None => {
+                let detail = Some("this signed request was taken before: ask anew, with a new id".into());
+                let verdict = Verdict { detail, ..Verdict::refused(Reason::BadSignature) };
+                Some(self.verdict(request.id, verdict))
+            }
+        })
+    }
+
     /// The order that this permit becomes, after the delay that the client asked for.
-    pub(super) fn order(&self, permit: Permit, request: &Request) -> Pending {
+    pub(super) fn order(&self, permit: Permit, heard: &Heard<'_>) -> Pending {
+        let request = &heard.request;
         let id = request.id;
         let simulated = self.agent.hypervisor.is_simulated();
         let at_once = move |verdict| Taken::Verdict(Verdict { simulated, ..verdict });
@@ -161,7 +205,8 @@ impl<'a> Session<'a> {
             return Pending::Taken(id, orders.accept(permit, request));
         }
         let (rules, domains) = (self.agent.policy.clone(), self.agent.inventory.clone());
-        let (guest, request, target) = (self.guest.clone(), request.clone(), Target::Uuid(permit.target()));
+        let (guest, request, target) =
+            (heard.guest.clone().into_owned(), request.clone(), Target::Uuid(permit.target()));
         let is_stopping = self.agent.stopping.clone();
         let after_delay = async move {
             sleep(request.delay).await;
@@ -185,13 +230,4 @@ impl<'a> Session<'a> {
 
 fn stopping() -> Verdict {
     Verdict::failed(Reason::Stopping, "the host's agent is shutting down: ask again")
-}
-
-/// The connection's random number, 32 hex digits.
-fn nonce() -> String {
-    let mut bits = [0; 16];
-    if getrandom::fill(&mut bits).is_err() {
-        tracing::error!("the kernel gives no random numbers");
-    }
-    bits.iter().map(|byte| format!("{byte:02x}")).collect()
 }

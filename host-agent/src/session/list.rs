@@ -8,7 +8,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use fence_vmchannel_protocol::{Item, Reply, RequestId};
+use fence_vmchannel_protocol::{Item, RequestId, Seal};
 use tokio::sync::watch;
 use tokio::task::yield_now;
 use tokio::time::Instant;
@@ -32,6 +32,7 @@ pub(super) struct Listing {
     pub(super) inventory: watch::Receiver<Arc<Inventory>>,
     pub(super) policy: watch::Receiver<Arc<Policy>>,
     pub(super) board: Board,
+    pub(super) seal: Seal,
 }
 
 impl Listing {
@@ -51,7 +52,7 @@ impl Listing {
                 state,
             }));
         }
-        Reply::list_lines(id, items).unwrap_or_default()
+        self.seal.list_lines(id, items).unwrap_or_default()
     }
 
     /// What the guest may see, by name.

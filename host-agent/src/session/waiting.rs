@@ -8,9 +8,10 @@ use std::collections::HashMap;
 use std::future::poll_fn;
 use std::task::{Context, Poll};
 
-use fence_vmchannel_protocol::{Ask, Reply, Request, RequestId, encode_line};
+use fence_vmchannel_protocol::{Ask, Reply, Request, RequestId, Seal};
 use futures_util::future::BoxFuture;
 
+use super::heard::Heard;
 use crate::orders::Taken;
 
 /// How many requests of one guest may wait.
@@ -31,7 +32,7 @@ pub(super) enum Pending {
 }
 
 /// A line, the request it belongs to, and what of its answer is still to come.
-type Said = (Vec<u8>, RequestId, Option<Pending>);
+type Said = (Vec<u8>, RequestId, Option<(Pending, Seal)>);
 
 /// One of them, with its next line once that is there.
 type Next = (BoxFuture<'static, Said>, Option<Said>);
@@ -60,10 +61,14 @@ impl Waiting {
     }
 
     /// Nothing to say yet.
-    pub(super) fn push(&mut self, request: &Request, pending: Pending) -> Option<Reply> {
-        self.asked.insert(request.id, request.ask.clone());
-        self.pending.push((Box::pin(pending.next()), None));
+    pub(super) fn push(&mut self, heard: &Heard<'_>, pending: Pending) -> Option<Reply> {
+        self.add(&heard.request, heard.seal.clone(), pending);
         None
+    }
+
+    fn add(&mut self, request: &Request, seal: Seal, pending: Pending) {
+        self.asked.insert(request.id, request.ask.clone());
+        self.pending.push((Box::pin(pending.next(seal)), None));
     }
 
     /// The next line of any answer; waits for ever while there is none to come, or no room for it. All of them go on
@@ -71,7 +76,7 @@ impl Waiting {
     pub(super) async fn next_line(&mut self, has_room: bool) -> Vec<u8> {
         let (line, id, rest) = poll_fn(|cx| self.poll_pending(cx, has_room)).await;
         match rest {
-            Some(rest) => self.pending.push((Box::pin(rest.next()), None)),
+            Some((rest, seal)) => self.pending.push((Box::pin(rest.next(seal)), None)),
             None => {
                 self.asked.remove(&id);
             }
@@ -95,31 +100,33 @@ impl Waiting {
 }
 
 impl Pending {
-    async fn next(self) -> Said {
+    async fn next(self, seal: Seal) -> Said {
         match self {
-            Self::Order(id, accepted) => next_of_order(id, accepted.await).await,
-            Self::Taken(id, taken) => next_of_order(id, taken).await,
-            Self::Reply(id, reply) => (line_of(&reply.await), id, None),
-            Self::List(id, lines) => next_of_list(id, lines.await.into_iter()),
-            Self::Lines(id, lines) => next_of_list(id, lines),
+            Self::Order(id, accepted) => next_of_order(id, accepted.await, seal).await,
+            Self::Taken(id, taken) => next_of_order(id, taken, seal).await,
+            Self::Reply(id, reply) => (line_of(&reply.await, &seal), id, None),
+            Self::List(id, lines) => next_of_list(id, lines.await.into_iter(), seal),
+            Self::Lines(id, lines) => next_of_list(id, lines, seal),
         }
     }
 }
 
-fn next_of_list(id: RequestId, mut lines: std::vec::IntoIter<Vec<u8>>) -> Said {
+fn next_of_list(id: RequestId, mut lines: std::vec::IntoIter<Vec<u8>>, seal: Seal) -> Said {
     let line = lines.next().unwrap_or_default();
-    let rest = (lines.len() > 0).then_some(Pending::Lines(id, lines));
+    let rest = (lines.len() > 0).then_some((Pending::Lines(id, lines), seal));
     (line, id, rest)
 }
 
-async fn next_of_order(id: RequestId, mut taken: Taken) -> Said {
+async fn next_of_order(id: RequestId, mut taken: Taken, seal: Seal) -> Said {
     let reply = taken.next(id).await;
-    let rest = (!reply.is_final()).then_some(Pending::Taken(id, taken));
-    (line_of(&reply), id, rest)
+    let line = line_of(&reply, &seal);
+    let rest = (!reply.is_final()).then_some((Pending::Taken(id, taken), seal));
+    (line, id, rest)
 }
 
-fn line_of(reply: &Reply) -> Vec<u8> {
-    encode_line(reply).unwrap_or_else(|error| {
+/// The line of a reply.
+pub(super) fn line_of(reply: &Reply, seal: &Seal) -> Vec<u8> {
+    seal.line(reply).unwrap_or_else(|error| {
         tracing::error!(%error, id = %reply.id, "a reply that cannot be written is our bug");
         Vec::new()
     })
@@ -144,7 +151,7 @@ mod tests {
             sleep(delay).await;
             Reply { id, body: refused }
         };
-        waiting.push(&request, Pending::Reply(id, Box::pin(reply)));
+        waiting.add(&request, Seal::Checksum, Pending::Reply(id, Box::pin(reply)));
 
         let unread = timeout(Duration::from_secs(10), waiting.next_line(false)).await;
         waiting.next_line(true).await;

@@ -149,11 +149,20 @@ impl Agent {
 
     /// The administrator writes this as the only policy file.
     pub(crate) fn has_rules(&self, text: &str) {
-        let dir = tempfile::tempdir().unwrap();
+        self.has_rules_in(&tempfile::tempdir().unwrap(), text);
+    }
+
+    /// The administrator writes this as the only policy file, beside what is in the directory.
+    pub(crate) fn has_rules_in(&self, dir: &tempfile::TempDir, text: &str) {
         std::fs::write(dir.path().join("rules.toml"), text).unwrap();
         let loaded = Policy::load(dir.path());
         assert_eq!(loaded.problems, []);
-        self.rules.send_replace(Arc::new(loaded.policy));
+        self.has(loaded.policy);
+    }
+
+    /// These rules hold now.
+    pub(crate) fn has(&self, policy: Policy) {
+        self.rules.send_replace(Arc::new(policy));
     }
 
     /// What its journal is written on.

@@ -11,6 +11,8 @@ mod guest;
 mod paper;
 #[cfg(test)]
 mod recorder;
+#[cfg(test)]
+mod signer;
 
 #[cfg(test)]
 mod defects;
@@ -30,5 +32,7 @@ mod races;
 mod restart;
 #[cfg(test)]
 mod rules;
+#[cfg(test)]
+mod signed;
 #[cfg(test)]
 mod stubborn;

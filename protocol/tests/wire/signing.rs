@@ -98,3 +98,22 @@ fn key_ids_are_short_and_plain() {
         assert_eq!(id.parse::<KeyId>(), Err(KeyError::Id), "{id:?}");
     }
 }
+
+#[test]
+fn a_key_file_of_text_may_end_with_a_line_ending_and_other_bytes_are_taken_as_they_are() {
+    let binary = [&[0xff; 31], &b"\n"[..]].concat();
+
+    assert!(Key::of_file(&binary).is_ok(), "all 32 bytes");
+    assert_eq!(Key::of_file(&[&[b'k'; 31], &b"\n"[..]].concat()).unwrap_err(), KeyError::Length);
+    assert!(Key::of_file(&[&[b'k'; 4096], &b"\r\n"[..]].concat()).is_ok());
+}
+
+#[test]
+fn a_nonce_is_read_as_it_is_written_and_nothing_else_is_one() {
+    let nonce = Nonce(*b"a nonce of 16 by");
+
+    assert_eq!(nonce.to_string().parse(), Ok(nonce));
+    for wrong in ["", "00", "+0112233445566778899aabbccddeeff", &"0".repeat(33), &"g".repeat(32)] {
+        assert_eq!(wrong.parse::<Nonce>(), Err(KeyError::Nonce), "{wrong}");
+    }
+}

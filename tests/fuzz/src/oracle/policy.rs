@@ -117,7 +117,16 @@ fn is_valid(table: &Table) -> bool {
                 .filter(|word| word.starts_with('@'))
                 .all(|word| members(table, word).iter().all(|member| !member.starts_with('@')))
     };
-    let mut valid = known(table, &["groups", "allow", "deny"]) && groups && are_rules;
+    let are_signed = table.get("signed").is_none_or(|value| {
+        value.as_array().is_some_and(|all| {
+            all.iter().all(|rule| {
+                rule.as_table().is_some_and(|rule| {
+                    known(rule, &["from", "keys"]) && side(rule, "from") && are_keys(rule)
+                })
+            })
+        })
+    });
+    let mut valid = known(table, &["groups", "allow", "deny", "signed"]) && groups && are_rules && are_signed;
     for rule in all {
         let actions =
             rule.get("actions").is_none_or(|words| are_strings(words) && !strings(Some(words)).is_empty())
@@ -125,4 +134,29 @@ fn is_valid(table: &Table) -> bool {
         valid &= known(rule, &["from", "to", "actions"]) && side(rule, "from") && side(rule, "to") && actions;
     }
     valid
+}
+
+/// Whether the keys of a `[[signed]]` are written as they should be; whether they can be read is another matter.
+fn are_keys(rule: &Table) -> bool {
+    let Some(keys) = rule.get("keys").and_then(Value::as_array) else { return false };
+    let text = |key: &Table, word: &str| key.get(word).and_then(Value::as_str).map(ToOwned::to_owned);
+    let is_key = |key: &Table| {
+        let id = text(key, "id").unwrap_or_default();
+        let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"_.-".contains(&byte);
+        let actions = key.get("actions").is_none_or(|words| {
+            let words = words.as_array().map(Vec::as_slice).unwrap_or_default();
+            let is_action = |word: &Value| word.as_str().is_some_and(|word| ACTIONS.contains(&word));
+            !words.is_empty() && words.iter().all(is_action)
+        });
+        let known = key.keys().all(|word| ["id", "file", "actions"].contains(&word.as_str()));
+        known
+            && text(key, "file").is_some()
+            && (1..=64).contains(&id.len())
+            && id.bytes().all(plain)
+            && actions
+    };
+    let mut ids: Vec<_> = keys.iter().filter_map(|key| text(key.as_table()?, "id")).collect();
+    ids.sort_unstable();
+    let all_differ = ids.windows(2).all(|pair| pair.first() != pair.last());
+    all_differ && keys.iter().all(|key| key.as_table().is_some_and(is_key))
 }

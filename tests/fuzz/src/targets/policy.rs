@@ -22,12 +22,12 @@ pub(crate) fn check(input: &[u8]) {
     let named = texts.iter().enumerate();
     let loaded = Policy::read(named.map(|(at, text)| (Ok((*text).to_owned()), format!("{at}.toml").into())));
 
-    let used =
-        |at: usize| loaded.problems.iter().all(|problem| problem.file.as_os_str() != &*format!("{at}.toml"));
+    let of_files = || loaded.problems.iter().filter(|problem| !problem.text.starts_with("the key "));
+    let used = |at: usize| of_files().all(|problem| problem.file.as_os_str() != &*format!("{at}.toml"));
     let mut closed = false;
     for (at, (file, text)) in files.iter().zip(&texts).enumerate() {
         assert_eq!(used(at), file.is_used(), "file {at}: {:?}", loaded.problems);
-        closed |= !file.is_used() && (text.contains("deny") || text.contains('\\'));
+        closed |= !file.is_used() && ["deny", "signed", "\\"].iter().any(|word| text.contains(word));
     }
     let crowd = crowd(&files);
     for (source, from) in &crowd {
