@@ -8,6 +8,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
+use super::convert::ConvertArgs;
 use crate::policy::Action;
 
 /// Fencing for virtual machines through their own channels: the agent on the host, and commands to set it up.
@@ -54,6 +55,14 @@ Examples:
 
 Exit codes: 0 done, 1 failed, 2 wrong usage";
 
+const CONVERT_ENDING: &str = "\
+Examples:
+  fence-vmchanneld convert-config /etc/fence_virt.conf                             look at it; nothing is changed
+  fence-vmchanneld convert-config --addresses-as members --output /etc/fence-vmchannel
+  fence-vmchanneld convert-config --xvmd='-I virbr1' --cluster-conf cluster.conf --open-as groups
+
+Exit codes: 0 converted, 1 failed or a choice is missing, 2 wrong usage";
+
 const EXPLAIN_ENDING: &str = "\
 Examples:
   fence-vmchanneld explain web1 off web2
@@ -87,6 +96,9 @@ pub enum Command {
         /// The domain that it is about, by name or UUID.
         target: String,
     },
+    /// Convert the configuration of fence_virtd or fence_xvmd, line by line, and tell what was unsafe about it.
+    #[command(after_help = CONVERT_ENDING)]
+    ConvertConfig(ConvertArgs),
     /// The libvirt hook that tells the agent of VMs before they start.
     #[command(subcommand)]
     Hook(HookCommand),

@@ -8,6 +8,7 @@
 pub mod channel;
 pub mod check_config;
 pub mod cli;
+pub mod convert;
 pub mod explain;
 pub mod guests;
 pub mod hook;
@@ -44,6 +45,9 @@ pub enum Failure {
     /// Channels.
     #[error(transparent)]
     Channel(#[from] channel::ChannelError),
+    /// The old configuration.
+    #[error(transparent)]
+    Convert(#[from] convert::ConvertError),
     /// libvirt.
     #[error(transparent)]
     Libvirt(#[from] channel::LibvirtError),
@@ -99,6 +103,9 @@ fn run(line: &CommandLine, out: &mut dyn Write) -> Result<u8, Failure> {
     if line.command == Command::CheckConfig {
         return Ok(tell(&check_config::check(file), json, out)?);
     }
+    if let Command::ConvertConfig(args) = &line.command {
+        return Ok(tell(&convert::convert(args)?, json, out)?);
+    }
     let config = Config::load(file)?;
     Ok(match &line.command {
         Command::Run { simulate } => daemon::run(&config, simulate.as_deref()).map(|()| 0)?,
@@ -112,7 +119,7 @@ fn run(line: &CommandLine, out: &mut dyn Write) -> Result<u8, Failure> {
             tell(&channel::show(&config, domains)?, json, out)?
         }
         Command::Hook(command) => hook::hook(&config, command, json, out)?,
-        Command::CheckConfig => 0,
+        Command::CheckConfig | Command::ConvertConfig(_) => 0,
     })
 }
 

@@ -17,6 +17,7 @@ mod socket;
 use std::time::Duration;
 
 use super::cli::{AddArgs, RemoveArgs};
+use super::convert;
 use crate::config::Config;
 use crate::domain::{Mode, Port};
 use machine::{Host, Machine, within};
@@ -67,6 +68,19 @@ pub fn remove(config: &Config, args: &RemoveArgs) -> Result<ChangeReport, Channe
     let keep_cluster = args.keep_cluster;
     let plan = move |known: &Known| Ok(plan::to_remove(known, keep_cluster, &guests_dir));
     change(config, &args.domains, args.dry_run, plan)
+}
+
+/// All domains of this host's libvirt, for other commands.
+pub(super) fn machines_of(uri: &str) -> Result<Vec<convert::Machine>, LibvirtError> {
+    let uri = uri.to_owned();
+    within(PATIENCE_EACH, move || {
+        let machines = Host::open(&uri, false)?.machines(&[])?;
+        let machine = |Machine { known, .. }: Machine| {
+            let cluster = known.live.as_ref().or(known.persistent.as_ref()).and_then(|d| d.cluster.clone());
+            convert::Machine { name: known.name, uuid: known.uuid, cluster }
+        };
+        Ok(machines.into_iter().map(machine).collect())
+    })
 }
 
 fn change(

@@ -1,0 +1,148 @@
+//! What the operator is told.
+
+use std::os::unix::fs::PermissionsExt;
+
+use fence_vmchannel_host_agent::operator;
+
+use crate::effect::json;
+use crate::sample::{directory, samples};
+use crate::world::machines;
+
+fn ran(words: &[&str]) -> (u8, String, String) {
+    let (mut out, mut errors) = (Vec::new(), Vec::new());
+    let words = ["fence-vmchanneld", "convert-config", "--without-libvirt"].iter().chain(words);
+    let code = operator::main(words.map(std::ffi::OsString::from), &mut out, &mut errors).unwrap();
+    (code, String::from_utf8(out).unwrap(), String::from_utf8(errors).unwrap())
+}
+
+fn sample(name: &str) -> String {
+    directory().join("samples").join(name).display().to_string()
+}
+
+/// Writes a configuration with this listener section.
+fn with_listener(directory: &std::path::Path, section: &str) -> String {
+    let file = directory.join("fence_virt.conf");
+    let head = r#"fence_virtd { listener = "multicast"; backend = "libvirt"; }"#;
+    std::fs::write(&file, format!("{head}\nlisteners {{ multicast {{ {section} }} }}\n")).unwrap();
+    file.display().to_string()
+}
+
+#[test]
+fn every_line_that_says_something_is_spoken_of() {
+    for sample in samples().iter().filter(|sample| !sample.choices.contains("--xvmd")) {
+        let report = json(&sample.convert(&Ok(machines())));
+        let findings = report["findings"].as_array().unwrap();
+        let of_the_file = findings
+            .iter()
+            .filter(|finding| finding["place"]["file"].as_str().unwrap().ends_with(&sample.name));
+        let spoken: Vec<u64> =
+            of_the_file.map(|finding| finding["place"]["line"].as_u64().unwrap()).collect();
+        for (number, line) in (1..).zip(sample.text.lines()) {
+            let says = line.contains('=') && !line.starts_with('#');
+            // What is inside a listener or backend that is not used is spoken of where that begins.
+            let is_unused = ["interface = \"br0\"", "host = "].iter().any(|unused| line.contains(unused));
+            assert!(!says || is_unused || spoken.contains(&number), "{}:{number}: {line}", sample.name);
+        }
+    }
+}
+
+#[test]
+fn an_open_configuration_is_not_converted_until_somebody_chooses() {
+    let (code, out, _) = ran(&[&sample("desktop-without-groups.conf")]);
+
+    assert_eq!(code, 1);
+    assert!(out.contains("CHOOSE: every guest could fence every other"), "{out}");
+    assert!(out.contains("--open-as refuse"), "{out}");
+    assert!(!out.contains("[[allow]]"), "{out}");
+}
+
+#[test]
+fn an_address_is_not_taken_for_a_machine_until_somebody_says_whose_it_is() {
+    let (code, out, _) = ran(&[&sample("multicast-groups.conf"), "--address", "192.168.1.1=web1"]);
+
+    assert_eq!(code, 1);
+    assert!(out.contains(":27: CHOOSE: ip 192.168.1.2"), "{out}");
+    assert!(!out.contains("CHOOSE: ip 192.168.1.1:"), "{out}");
+}
+
+#[test]
+fn weak_and_missing_keys_are_told() {
+    let dir = tempfile::tempdir().unwrap();
+    let key = dir.path().join("key");
+    std::fs::write(&key, [7; 4096]).unwrap();
+    std::fs::set_permissions(&key, std::fs::Permissions::from_mode(0o644)).unwrap();
+    let told = |section: &str| ran(&[&with_listener(dir.path(), section), "--open-as", "refuse"]).1;
+
+    let key = key.display();
+    assert!(
+        told(&format!("key_file = \"{key}\";")).contains("can be read by others than its owner (mode 0644)")
+    );
+    assert!(told("key_file = \"/nonexistent\";").contains("key file /nonexistent is not there"));
+    assert!(told("hash = \"none\"; auth = \"none\";").contains("whoever could reach the port could fence"));
+    assert!(told("hash = \"SHA1\";").contains("SHA-1, which is weak"));
+    assert!(told("hash = \"md5\";").contains("\"md5\" is no hash"));
+    assert!(told("port = \"1229\";").contains("listened on every network"));
+    assert_eq!(std::fs::metadata(dir.path().join("key")).unwrap().permissions().mode() & 0o777, 0o644);
+}
+
+#[test]
+fn files_that_are_there_are_overwritten_only_by_force() {
+    let dir = tempfile::tempdir().unwrap();
+    let output = dir.path().display().to_string();
+    let convert = |more: &[&str]| {
+        let file = sample("serial-uuids.conf");
+        let words = [&[file.as_str(), "--output", &output], more].concat();
+        ran(&words)
+    };
+    let read = || std::fs::read_to_string(dir.path().join("agent.toml")).unwrap();
+
+    assert_eq!(convert(&[]).0, 0);
+    std::fs::write(dir.path().join("agent.toml"), "# mine\n").unwrap();
+    let (code, _, errors) = convert(&[]);
+
+    assert_eq!((code, read().as_str()), (1, "# mine\n"));
+    assert!(errors.contains("is there already") && errors.contains("--force"), "{errors}");
+    assert_eq!(convert(&["--force"]).0, 0);
+    assert!(read().contains("libvirt-uri = \"qemu:///system\""));
+    assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 2, "nothing else is left behind");
+}
+
+#[test]
+fn what_fence_virtd_cannot_read_is_a_clear_failure_with_its_line() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = with_listener(dir.path(), "port = \"1229\"");
+
+    let (code, out, errors) = ran(&[&file]);
+
+    assert_eq!((code, out.as_str()), (1, ""));
+    assert!(errors.contains("fence_virt.conf: line 2: `;` is expected, but there is `}`"), "{errors}");
+    assert!(ran(&["/nonexistent/fence_virt.conf"]).2.contains("cannot read /nonexistent/fence_virt.conf"));
+}
+
+#[test]
+fn a_cluster_conf_gives_the_commands_for_the_guests() {
+    let cluster = sample("two-nodes.cluster.conf");
+    let (code, out, _) = ran(&["--xvmd=-I virbr1", "--cluster-conf", &cluster, "--open-as", "groups"]);
+
+    assert_eq!(code, 0, "{out}");
+    assert!(out.contains("channel add --cluster webcluster web1 web2\n"), "{out}");
+    assert!(
+        out.contains("pcs stonith create fence-vmchannel fence_vmchannel 'pcmk_host_map=node2:web2'\n"),
+        "{out}"
+    );
+    assert!(
+        out.contains("pcs stonith create fence-node1 fence_vmchannel 'pcmk_host_map=node1:web1' 'delay=5'\n"),
+        "{out}"
+    );
+    assert!(out.contains("fence device of the agent \"fence_manual\": it stays as it is"), "{out}");
+}
+
+#[test]
+fn names_that_would_mean_several_machines_do_not_get_into_the_policy() {
+    let (code, out, _) = ran(&[&sample("words-of-a-policy.conf")]);
+
+    assert_eq!(code, 0);
+    for name in ["\"*\"", "\"@*\"", "\"cluster:web\""] {
+        assert!(out.contains(&format!("NOT CONVERTED: {name} would mean more than one machine")), "{out}");
+    }
+}
