@@ -44,7 +44,7 @@ guest-client:
 check: toolchain deps ## run every check and test, with real libvirt and QEMU (as root)
 	@tests/check
 
-simulate: toolchain ## play SEEDS (100000) simulated hosts with faults, from seed FROM (1); KIND is Anything or Mutual
+simulate: toolchain ## play SEEDS (100000) simulated hosts with faults, from seed FROM (1); KIND is Anything, Dense or Mutual
 	@SEEDS=$(or $(SEEDS),100000) FROM=$(FROM) KIND=$(KIND) cargo test --profile simulation -p fence-vmchannel-simulation -- \
 	  --nocapture --test-threads=1 hundred_thousand
 

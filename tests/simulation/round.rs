@@ -23,6 +23,8 @@ const END: u64 = 140_000;
 pub(crate) enum Kind {
     /// Anything that can happen.
     Anything,
+    /// One kind of trouble over and over, and little else.
+    Dense,
     /// Two guests that fence each other.
     Mutual,
 }
@@ -41,6 +43,7 @@ pub(crate) fn play(kind: Kind, seed: u64, tells: bool) -> Played {
         let mut rng = Rng::new(seed);
         let rates = match kind {
             Kind::Anything => rates(&mut rng),
+            Kind::Dense => dense_rates(&mut rng),
             Kind::Mutual => mutual::rates(&mut rng),
         };
         let world = Arc::new(World::new(rng.next(), rates, tells));
@@ -50,7 +53,10 @@ pub(crate) fn play(kind: Kind, seed: u64, tells: bool) -> Played {
         }
         spawner.begin(0, crate::world::effects::happen(world.clone()));
         match kind {
-            Kind::Anything => begin_anything(&world, &spawner, &mut rng),
+            Kind::Anything => {
+                begin_anything(&world, &spawner, &mut rng, (&[60, 400, 1000, 2000, 5000], &[200, 1000, 4000]))
+            }
+            Kind::Dense => begin_anything(&world, &spawner, &mut rng, (&[400, 1000, 2000], &[200, 1000])),
             Kind::Mutual => mutual::begin(&world, &spawner, &mut rng),
         }
         spawner.begin(0, agent::keep(world.clone(), spawner.clone()));
@@ -78,7 +84,26 @@ fn rates(rng: &mut Rng) -> [u64; FAULTS] {
     rates
 }
 
-fn begin_anything(world: &Arc<World>, spawner: &Spawner, rng: &mut Rng) {
+/// Troubles that need each other to do harm.
+const THEMES: [&[Seen]; 4] = [
+    &[Seen::Leaves, Seen::Arrives, Seen::StopIsLate],
+    &[Seen::LosesSight, Seen::AgentDies],
+    &[Seen::LibvirtDies, Seen::LibvirtHangs, Seen::Restarts],
+    &[Seen::IgnoresTerm, Seen::StopIsLate, Seen::Restarts, Seen::Starts],
+];
+
+fn dense_rates(rng: &mut Rng) -> [u64; FAULTS] {
+    let mut rates = [0; FAULTS];
+    let theme = rng.pick(&THEMES).unwrap_or_default();
+    let others = [rng.below(FAULTS), rng.below(FAULTS)];
+    for fault in theme.iter().map(|fault| *fault as usize).chain(others) {
+        rates[fault] = rng.pick(&[30, 100, 400]).unwrap_or_default();
+    }
+    rates[Seen::Immortal as usize] = rates[Seen::Immortal as usize].min(30);
+    rates
+}
+
+fn begin_anything(world: &Arc<World>, spawner: &Spawner, rng: &mut Rng, (asks, strikes): (&[u64], &[u64])) {
     let (count, clusters) = (2 + rng.below(4), 1 + rng.below(2));
     {
         let mut state = world.lock();
@@ -91,7 +116,7 @@ fn begin_anything(world: &Arc<World>, spawner: &Spawner, rng: &mut Rng) {
     let until = rng.between(2_000, 25_000);
     let habits = Habits {
         until,
-        pause: rng.pick(&[60, 400, 1000, 2000, 5000]).unwrap_or(500),
+        pause: rng.pick(asks).unwrap_or(500),
         weights: [
             rng.between(1, 10),
             rng.between(0, 6),
@@ -106,7 +131,7 @@ fn begin_anything(world: &Arc<World>, spawner: &Spawner, rng: &mut Rng) {
         mutual: rng.between(0, 150),
         asked: Vec::new(),
     };
-    let pause = rng.pick(&[200, 1000, 4000]).unwrap_or(1000);
+    let pause = rng.pick(strikes).unwrap_or(1000);
     spawner.begin(0, fate::strike(world.clone(), until, pause));
     spawner.begin(0, guests::ask(world.clone(), habits));
     spawner.begin(0, end(world.clone(), spawner.clone(), until));

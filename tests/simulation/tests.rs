@@ -13,13 +13,18 @@ fn a_hundred_thousand_simulated_hosts_with_faults_never_say_off_of_what_runs() {
 }
 
 #[test]
+fn a_hundred_thousand_simulated_hosts_with_one_trouble_over_and_over_never_say_off_of_what_runs() {
+    sweep(Kind::Dense, 100_000);
+}
+
+#[test]
 fn of_two_guests_that_fence_each_other_one_survives_in_each_of_a_hundred_thousand_rounds() {
     sweep(Kind::Mutual, 100_000);
 }
 
 #[test]
 fn a_seed_replays_to_the_same_history() {
-    for kind in [Kind::Anything, Kind::Mutual] {
+    for kind in [Kind::Anything, Kind::Dense, Kind::Mutual] {
         for seed in 1..200 {
             let (one, other) = (play(kind, seed, true), play(kind, seed, true));
 

@@ -21,6 +21,8 @@ pub enum Step {
     AbortJob,
     /// Ask libvirt to stop it, and start the grace.
     Stop,
+    /// libvirt has not stopped it: ask at once whether it migrates by now.
+    LookAgain,
     /// Send SIGKILL to its process.
     Kill,
     /// Ask libvirt how it ended, once it answers.
@@ -73,6 +75,8 @@ pub enum Event {
     LookIsOld,
     /// libvirt did not stop it in time.
     GraceOver,
+    /// How it is now that libvirt has not stopped it.
+    FoundAgain(Found),
     /// SIGKILL could not be sent.
     KillFailed(String),
     /// How the target ended, by libvirt's fresh word.
@@ -127,6 +131,8 @@ enum State {
     Stopping {
         doubt: Doubt,
     },
+    /// It is about to be killed, and may have begun to migrate since it was looked at.
+    LookingAgain,
     Killing {
         doubt: Doubt,
         trouble: Option<String>,
@@ -144,14 +150,17 @@ enum State {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Order {
     power: Power,
+    /// libvirt had its time to stop this process.
+    grace_is_over: bool,
     state: State,
 }
 
 use Event::{
-    Confirmed, DeadlinePassed, GraceOver, JobAborted, KillFailed, LibvirtIsSilent, LookIsOld, NotWritten,
-    ProcessGone, RunsAgain, StartFailed, Started, StopReturned, StoppedAndForgotten, Unconfirmable,
+    Confirmed, DeadlinePassed, FoundAgain, GraceOver, JobAborted, KillFailed, LibvirtIsSilent, LookIsOld,
+    NotWritten, ProcessGone, RunsAgain, StartFailed, Started, StopReturned, StoppedAndForgotten,
+    Unconfirmable,
 };
-use State::{Aborting, Confirming, Done, Killing, Looking, Starting, Stopping};
+use State::{Aborting, Confirming, Done, Killing, Looking, LookingAgain, Starting, Stopping};
 
 impl Order {
     /// A fresh order and its first step.
@@ -163,7 +172,7 @@ impl Order {
     /// An order of before a restart, and what was proven then.
     #[must_use]
     pub fn again(power: Power, proof: Option<Proof>) -> (Self, Step) {
-        (Self { power, state: Looking(proof) }, Step::Look)
+        (Self { power, grace_is_over: false, state: Looking(proof) }, Step::Look)
     }
 
     /// How it ended, once it did.
@@ -178,7 +187,13 @@ impl Order {
         match &self.state {
             Starting(proof) => *proof,
             Done(Outcome::Off(proof) | Outcome::Restarted(proof, _)) => Some(*proof),
-            Looking(_) | Aborting | Stopping { .. } | Killing { .. } | Confirming { .. } | Done(_) => None,
+            Looking(_)
+            | Aborting
+            | Stopping { .. }
+            | LookingAgain
+            | Killing { .. }
+            | Confirming { .. }
+            | Done(_) => None,
         }
     }
 
@@ -187,7 +202,7 @@ impl Order {
     pub fn phase(&self) -> Phase {
         match self.state {
             Looking(_) | Aborting | Done(_) => Phase::Accepted,
-            Stopping { .. } | Confirming { .. } => Phase::Stopping,
+            Stopping { .. } | LookingAgain | Confirming { .. } => Phase::Stopping,
             Killing { .. } => Phase::Killing,
             Starting(_) => Phase::Starting,
         }
@@ -197,9 +212,15 @@ impl Order {
     #[must_use]
     pub fn on(self, event: Event) -> (Self, Option<Step>) {
         let power = self.power;
+        let ended = matches!(event, GraceOver | StopReturned(Err(_))) && self.outcome().is_none();
+        let is_another = matches!(event, RunsAgain | ProcessGone(_, true));
+        let grace_is_over = (self.grace_is_over || ended) && !is_another;
         let (state, step) = match (self.state, event) {
             (Done(outcome), _) => (Done(outcome), None),
 
+            (Looking(None), Event::Found(Found::Running)) if grace_is_over && power != Power::On => {
+                (Killing { doubt: Doubt::None, trouble: None }, Some(Step::Kill))
+            }
             (Looking(None), Event::Found(found)) => after_look(power, found),
             (Looking(Some(proof)), Event::Found(found)) => after_restart(proof, found),
             // It runs on here, or it moved, or it ended.
@@ -214,8 +235,11 @@ impl Order {
             (Stopping { doubt }, ProcessGone(proof, false)) => {
                 (Confirming { proof, doubt, killed: false }, Some(Step::Confirm))
             }
-            (Killing { doubt, .. }, ProcessGone(proof, false)) => {
-                (Confirming { proof, doubt, killed: true }, Some(Step::Confirm))
+            (LookingAgain, ProcessGone(proof, false)) => {
+                (Confirming { proof, doubt: Doubt::Old, killed: false }, Some(Step::Confirm))
+            }
+            (Killing { doubt, trouble }, ProcessGone(proof, false)) => {
+                (Confirming { proof, doubt, killed: trouble.is_none() }, Some(Step::Confirm))
             }
             (Stopping { doubt: Doubt::None }, LookIsOld) => (Stopping { doubt: Doubt::Old }, None),
             (Killing { doubt: Doubt::None, trouble }, LookIsOld) => {
@@ -223,8 +247,14 @@ impl Order {
             }
             // Somebody restarted it meanwhile: that process is to be stopped too.
             (Confirming { .. }, RunsAgain) => (Looking(None), Some(Step::Look)),
-            (Stopping { .. } | Killing { .. }, ProcessGone(_, true)) => (Looking(None), Some(Step::Look)),
+            (Stopping { .. } | LookingAgain | Killing { .. }, ProcessGone(_, true)) => {
+                (Looking(None), Some(Step::Look))
+            }
 
+            (Stopping { doubt: Doubt::Old }, GraceOver | StopReturned(Err(_))) => {
+                (LookingAgain, Some(Step::LookAgain))
+            }
+            (LookingAgain, FoundAgain(found)) => after_second_look(power, found),
             (Stopping { doubt }, GraceOver | StopReturned(Err(_))) => {
                 (Killing { doubt, trouble: None }, Some(Step::Kill))
             }
@@ -274,13 +304,13 @@ impl Order {
             }
 
             (Looking(Some(proof)), DeadlinePassed) => not_started(proof, "its state was not learned in time"),
-            (Looking(None) | Aborting | Confirming { .. }, DeadlinePassed) => {
+            (Looking(None) | Aborting | LookingAgain | Confirming { .. }, DeadlinePassed) => {
                 failed(Reason::Timeout, "its state was not learned in time".into())
             }
             // What comes late or out of turn changes nothing.
             (state, _) => (state, None),
         };
-        (Self { power, state }, step)
+        (Self { power, grace_is_over, state }, step)
     }
 }
 
@@ -310,6 +340,18 @@ fn after_look(power: Power, found: Found) -> (State, Option<Step>) {
         (Power::On, Found::Ending) => failed(Reason::Busy, "it is just ending: ask again".into()),
         (_, Found::Forgotten) => failed(Reason::UnknownState, "libvirt does not know this domain".into()),
         (_, Found::Nothing(why)) => failed(Reason::UnknownState, why),
+    }
+}
+
+/// What libvirt does not stop is killed, unless it began to migrate meanwhile. Where libvirt is silent, the end of the process is
+/// to be confirmed still.
+fn after_second_look(power: Power, found: Found) -> (State, Option<Step>) {
+    let kill = |doubt| (Killing { doubt, trouble: None }, Some(Step::Kill));
+    match found {
+        Found::Running => kill(Doubt::None),
+        Found::Unattended | Found::Nothing(_) => kill(Doubt::Old),
+        Found::Ending | Found::Forgotten | Found::NotRunning(..) => kill(Doubt::Ending),
+        found @ (Found::Leaving | Found::Arriving) => after_look(power, found),
     }
 }
 

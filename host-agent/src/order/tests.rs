@@ -59,6 +59,9 @@ fn all_events() -> Vec<Event> {
         RunsAgain,
         LookIsOld,
         Event::Found(Found::Nothing(why())),
+        FoundAgain(Found::Running),
+        FoundAgain(Found::Leaving),
+        FoundAgain(Found::Unattended),
     ];
     let standings = [
         Standing::Active,
@@ -158,7 +161,7 @@ fn what_proves_that_a_target_is_off_is_known_from_its_start_on() {
 #[test]
 fn only_what_stops_or_starts_a_target_is_written_down_before() {
     let acting = [Step::Stop, Step::Kill, Step::Start];
-    let looking = [Step::Look, Step::AbortJob, Step::Confirm];
+    let looking = [Step::Look, Step::AbortJob, Step::LookAgain, Step::Confirm];
 
     assert!(acting.iter().all(|step| step.acts()) && !looking.iter().any(|step| step.acts()));
 }
@@ -283,10 +286,10 @@ fn on_starts_what_is_off_and_leaves_alone_what_runs() {
 
 /// The events of a stop whose process ends a while after libvirt said that it does not migrate.
 fn gone_late(killed: bool) -> Vec<Event> {
-    let kill = killed.then_some(GraceOver);
+    let kill = killed.then(|| [GraceOver, FoundAgain(Found::Unattended)]);
     [Event::Found(Found::Running), LookIsOld]
         .into_iter()
-        .chain(kill)
+        .chain(kill.into_iter().flatten())
         .chain([ProcessGone(process_gone(), false)])
         .collect()
 }
@@ -318,6 +321,37 @@ fn what_lived_until_it_was_killed_is_off_also_where_libvirt_does_not_answer_afte
     assert_eq!(ended(Confirmed(Ok(Standing::ShutOff))), Some(Outcome::Off(process_gone())));
     assert!(matches!(ended(Confirmed(Ok(Standing::Moved))), Some(Outcome::Failed(Reason::Moved, _))));
     assert!(matches!(ended(Confirmed(Err("no such domain".into()))), Some(Outcome::Failed(..))));
+}
+
+#[test]
+fn what_began_to_migrate_while_libvirt_was_to_stop_it_is_not_killed() {
+    let looks_again = [Event::Found(Found::Running), LookIsOld, GraceOver];
+    let found = |found| after(Power::Off, looks_again.clone().into_iter().chain([FoundAgain(found)]));
+
+    assert_eq!(after(Power::Off, looks_again.clone()).1, Some(Step::LookAgain));
+    assert_eq!(found(Found::Leaving).1, Some(Step::AbortJob));
+    assert!(matches!(found(Found::Arriving).0.outcome(), Some(Outcome::Failed(Reason::Moved, _))));
+    assert_eq!(found(Found::Running).1, Some(Step::Kill));
+    assert_eq!(found(Found::Unattended).1, Some(Step::Kill));
+    let aborted = looks_again.clone().into_iter().chain([FoundAgain(Found::Leaving), JobAborted(Ok(()))]);
+    assert_eq!(
+        after(Power::Off, aborted.chain([Event::Found(Found::Running)])).1,
+        Some(Step::Kill),
+        "at once"
+    );
+}
+
+#[test]
+fn what_could_not_be_killed_may_have_moved() {
+    let ended = gone_late(true);
+    let (gone, before) = ended.split_last().unwrap();
+    let events = before.iter().cloned().chain([KillFailed("not permitted".into()), gone.clone()]);
+
+    let silent = outcome(Power::Off, events.clone().chain([LibvirtIsSilent]));
+    let away = outcome(Power::Off, events.chain([Unconfirmable("libvirt cannot be reached".into())]));
+
+    assert_eq!(silent, None);
+    assert!(matches!(away, Some(Outcome::Failed(Reason::UnknownState, _))));
 }
 
 #[test]

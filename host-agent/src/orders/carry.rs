@@ -15,7 +15,7 @@ use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use super::Orders;
 use super::errand::Errand;
-use super::find::{find, runs_again};
+use super::find::{find, find_again, runs_again};
 use super::open::{OpenOrder, View};
 use crate::audit::Ended;
 use crate::domain::{Domain, Instance, InstanceId, Sighting, Standing};
@@ -141,8 +141,7 @@ impl Carrier {
     fn is_stale(&self, order: &Order, step: Option<Step>) -> bool {
         let is_off = matches!(order.outcome(), Some(Outcome::Off(_)));
         let is_about_to_start = step == Some(Step::Start) && order.proof().is_some();
-        let resumed = self.errand.before.is_some();
-        (is_off || is_about_to_start) && !resumed && {
+        (is_off || is_about_to_start) && {
             let joined =
                 self.orders.lock().running.get(&self.errand.number).and_then(|running| running.joined);
             joined.is_some_and(|joined| joined > *self.looked.borrow())
@@ -197,6 +196,9 @@ impl Carrier {
                 steps.push(after(LOOK_IS_GOOD_FOR, Event::LookIsOld));
                 steps.push(after(self.errand.grace, Event::GraceOver));
             }
+            Step::LookAgain => steps.push(self.ask(|orders, permit| {
+                Box::pin(async move { Event::FoundAgain(find_again(&*orders.hypervisor, &permit).await) })
+            })),
             Step::Kill => {
                 steps.extend(self.kill());
                 steps.extend(self.gone());
@@ -252,17 +254,16 @@ impl Carrier {
                 };
                 let is_silent = matches!(ended, Err(CallError::Unreachable(_) | CallError::Deadline(_)));
                 answered.send_replace(!is_silent);
-                let now = domain.map(|domain| orders.hypervisor.instance_now(&domain));
-                if matches!(now, Some(Sighting::Runs(_))) {
-                    return Event::RunsAgain;
-                }
-                match ended {
+                let event = match ended {
                     Err(CallError::NoDomain) => forgotten(call, gone).await,
                     Err(error @ (CallError::Unreachable(_) | CallError::Deadline(_))) => {
                         Event::Unconfirmable(error.to_string())
                     }
                     ended => Event::Confirmed(told(ended)),
-                }
+                };
+                let now = domain.map(|domain| orders.hypervisor.instance_now(&domain));
+                let runs = matches!(now, Some(Sighting::Runs(_)));
+                if runs { Event::RunsAgain } else { event }
             })
         })
     }
@@ -326,6 +327,12 @@ impl Carrier {
                 recipe => recipe.unwrap_or(Recipe::Defined),
             };
             let _ = call.wait_for(Call::is_over).await;
+            if let Some(domain) = &domain
+                && let Ok(Standing::Moved | Standing::Leaving) = settled(&*orders.hypervisor, domain).await
+            {
+                let why = "somebody started it meanwhile, and it moved to another host";
+                return (Event::StartFailed(why.into()), None);
+            }
             let patience = Instant::now() + START_PATIENCE;
             loop {
                 match orders.hypervisor.start(&permit, &recipe).await {

@@ -79,6 +79,20 @@ async fn take_recipe(
     }
 }
 
+/// How a domain runs that libvirt was to stop and has not. libvirt answers at once, or it is held up by that very stop.
+pub(super) async fn find_again(hypervisor: &dyn Hypervisor, permit: &Permit) -> Found {
+    match timeout(SECOND_LOOK_PATIENCE, hypervisor.job(permit)).await {
+        Ok(Ok(Job::None)) => Found::Running,
+        Ok(Ok(Job::Leaving)) => Found::Leaving,
+        Ok(Ok(Job::Arriving)) => Found::Arriving,
+        Ok(Ok(Job::Ended) | Err(CallError::NoDomain)) => Found::Ending,
+        Ok(Err(_)) | Err(_) => Found::Unattended,
+    }
+}
+
+/// How long that may take.
+const SECOND_LOOK_PATIENCE: Duration = Duration::from_millis(300);
+
 /// How a domain with a process runs, by libvirt's word. A libvirt that is there but does not take the question now is asked
 /// again: a target is killed without its word only if there is none to be had.
 async fn ask_for_job(hypervisor: &dyn Hypervisor, permit: &Permit) -> Found {

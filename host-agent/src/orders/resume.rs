@@ -41,9 +41,7 @@ pub(super) fn all(orders: &Arc<Orders>) {
         let (sender, view) = watch::channel(View::default());
         let (target, until) = (known.acting.permit.target(), known.acting.until);
         state.running.insert(number, Running { view, target, until, joined: None });
-        if until <= orders.now() {
-            state.arbiter.starting(target); // who asks now does not join what nobody waits for
-        }
+        state.arbiter.starting(target); // who asks now asks about what is there now
         slot.send(Box::pin(resume(orders.clone(), known, sender)));
     }
 }

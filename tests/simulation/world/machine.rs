@@ -235,10 +235,10 @@ impl State {
         if self.daemon != Daemon::Up || !is_over || !of.libvirt.is_some_and(|known| known.active) {
             return;
         }
-        // What moved is known to libvirt until its restart and to the agent until its own: docs/decisions/0005. Coming back
-        // without arriving is as good as a restart.
+        // What moved is known to libvirt until its restart and to the agent until its own, if it could see it: docs/decisions/0005.
+        // Coming back without arriving is as good as a restart.
         let (was_away, keeps) = (self.is_elsewhere(machine), of.is_defined);
-        let has_left = of.has_left || was_away && self.has_agents_that_end();
+        let has_left = of.has_left || was_away && (self.has_agents_that_end() || self.last_word() > 100);
         let standing = if has_left { Standing::Moved } else { Standing::ShutOff };
         let of = &mut self.machines[machine];
         of.is_defined = keeps;
@@ -269,7 +269,13 @@ impl State {
             return;
         }
         // Image locking lets no second one begin: docs/simulation.md tells why that matters.
-        if self.is_here(machine) {
+        let (is_here, is_elsewhere) = (self.is_here(machine), self.is_elsewhere(machine));
+        if is_elsewhere && !is_here && by == "the agent" && self.last_word() <= 100 {
+            return self.wrong(|s| {
+                format!("{} runs on another host, and the agent starts it here", s.name(machine))
+            });
+        }
+        if is_here || is_elsewhere {
             return self
                 .tell("libvirtd", |s| format!("cannot start {}: its disk is locked", s.name(machine)));
         }
