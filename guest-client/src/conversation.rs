@@ -2,26 +2,24 @@
 //!
 //! In:  what to ask, a port, a deadline. Out: the host's [`Answer`] to exactly this request.
 //!
-//! Invariant: the line that is sent again is the same line with the same id, so that the host never acts twice; no
-//! answer within the deadline is an error, never a guess.
+//! Invariant: what is sent again is the same request with the same id, signed anew where it is signed, so that the host never
+//! acts twice; no answer within the deadline is an error, never a guess.
 
 use std::hash::{BuildHasher, Hash, Hasher, RandomState};
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
 use fence_vmchannel_protocol::limits::{TIMEOUT_MAX, TIMEOUT_MIN};
-use fence_vmchannel_protocol::{Ask, LineError, Method, Request, RequestId, encode_line};
+use fence_vmchannel_protocol::signing::KeyId;
+use fence_vmchannel_protocol::{Ask, LineError, Method, Request, RequestId};
 use tokio::time::Instant;
 
-use crate::listener::{Answer, Heard, Listener};
+use crate::ear::{Ear, Next};
+use crate::key::{KeyFileError, SigningKey};
+use crate::listener::Answer;
 use crate::port::{Event, Port, PortError};
 use crate::trace::Trace;
-
-/// The line may have been lost, or the agent restarted: without a word the line is sent again, soon and then seldom.
-const FIRST_SILENCE: Duration = Duration::from_secs(2);
-const LATER_SILENCE: Duration = Duration::from_secs(5);
-/// A host that keeps saying that it cannot read our line will not learn it.
-const GARBLED_MOST: u32 = 3;
+use crate::voice::Voice;
 
 /// Why there is no answer.
 #[derive(Debug, thiserror::Error)]
@@ -35,26 +33,32 @@ pub enum ConversationError {
     /// The port cannot be used.
     #[error(transparent)]
     Port(#[from] PortError),
+    /// The key to sign with cannot be used.
+    #[error(transparent)]
+    Key(#[from] KeyFileError),
     /// The request does not fit into a line.
     #[error("the request is too long for the channel; name the target by its UUID")]
     TooLong(#[source] LineError),
+    /// The host says that the signature is not right.
+    #[error(
+        "the host does not accept signatures of key {key}: see whether it is this guest's key and still listed \
+         (`fence-vmchanneld channel key list THIS-VM` on the host), or give --key-id"
+    )]
+    BadSignature {
+        /// The key's name.
+        key: KeyId,
+    },
 }
 
 /// What is asked, and how long an answer is waited for.
 pub(crate) struct Question {
     pub(crate) ask: Ask,
     pub(crate) delay: Duration,
+    /// The key to sign with, where the host wants that.
+    pub(crate) key: Option<SigningKey>,
     /// The time for all of it, delay included, and when it ends.
     pub(crate) within: Duration,
     pub(crate) deadline: Instant,
-}
-
-/// What to do next.
-enum Next {
-    Connect,
-    Speak,
-    Listen,
-    Done(Answer),
 }
 
 pub(crate) async fn converse(
@@ -66,8 +70,8 @@ pub(crate) async fn converse(
     port.connect(deadline).await?;
     trace.say(format_args!("opened {}", name(port.path())));
     trace.say(format_args!("asking: {}, request id {id}", summary(&question.ask)));
-    let line = question.line(id)?;
-    let mut ear = Ear::new(id, trace);
+    let mut voice = question.voice(id);
+    let mut ear = Ear::new(&voice, trace);
     let mut buffer = [0; 4096];
     let mut next = Next::Speak;
     loop {
@@ -85,14 +89,20 @@ pub(crate) async fn converse(
                 Next::Speak
             }
             Next::Speak => {
-                ear.begin_anew();
-                match port.send(&line, deadline).await? {
-                    Event::Bytes(_) | Event::Silence => Next::Listen,
-                    Event::Away => Next::Connect,
-                }
+                ear.begin_anew(&voice);
+                said(&port.send(&voice.opening().map_err(ConversationError::TooLong)?, deadline).await?)
+            }
+            Next::Sign(nonce) => {
+                ear.expect_under(nonce);
+                said(&port.send(&voice.signed(&nonce).map_err(ConversationError::TooLong)?, deadline).await?)
+            }
+            Next::AskAnew => {
+                voice.request.id = new_id();
+                trace.say(format_args!("asking anew, request id {}", voice.request.id));
+                Next::Speak
             }
             Next::Listen => match port.receive(&mut buffer, ear.patient_until.min(deadline)).await? {
-                Event::Bytes(count) => ear.hear(buffer.get(..count).unwrap_or_default()),
+                Event::Bytes(count) => ear.hear(buffer.get(..count).unwrap_or_default(), &question.ask)?,
                 Event::Silence => {
                     trace.say(format_args!("no word from the host, asking again by the same request id"));
                     Next::Speak
@@ -101,6 +111,13 @@ pub(crate) async fn converse(
             },
             Next::Done(answer) => Next::Done(answer),
         };
+    }
+}
+
+fn said(event: &Event) -> Next {
+    match event {
+        Event::Bytes(_) | Event::Silence => Next::Listen,
+        Event::Away => Next::Connect,
     }
 }
 
@@ -117,61 +134,15 @@ fn summary(ask: &Ask) -> String {
     format!("{}{target}", ask.op())
 }
 
-/// The listener, and how long it is patient.
-struct Ear {
-    listener: Listener,
-    patience: Duration,
-    patient_until: Instant,
-    garbled: u32,
-    trace: Trace,
-}
-
-impl Ear {
-    fn new(id: RequestId, trace: Trace) -> Self {
-        let patient_until = Instant::now() + FIRST_SILENCE;
-        Self { listener: Listener::new(id), patience: FIRST_SILENCE, patient_until, garbled: 0, trace }
-    }
-
-    fn begin_anew(&mut self) {
-        self.listener.begin_anew();
-        self.patient_until = Instant::now() + self.patience;
-        self.patience = LATER_SILENCE;
-    }
-
-    fn hear(&mut self, mut bytes: &[u8]) -> Next {
-        let mut next = Next::Listen;
-        while let Some(heard) = self.listener.hear(&mut bytes) {
-            match heard {
-                Heard::Answer(answer) => return Next::Done(answer),
-                Heard::Garbled => {
-                    self.garbled += 1;
-                    self.trace.say(format_args!("the host could not read a line"));
-                    if self.garbled <= GARBLED_MOST {
-                        next = Next::Speak;
-                    }
-                }
-                Heard::Progress(phase, at) => {
-                    self.trace.say(format_args!("progress: {phase}, {} ms at the host", at.as_millis()));
-                    self.patient_until = Instant::now() + LATER_SILENCE;
-                }
-                Heard::Part => self.patient_until = Instant::now() + LATER_SILENCE,
-            }
-        }
-        next
-    }
-}
-
 impl Question {
-    /// A newline, which ends whatever half line lies on the way, and the request.
-    fn line(&self, id: RequestId) -> Result<Vec<u8>, ConversationError> {
+    /// The request, and how it is said.
+    fn voice(&self, id: RequestId) -> Voice {
         // The host counts its time from the end of the delay.
         let left = self.deadline.saturating_duration_since(Instant::now()).saturating_sub(self.delay);
         let timeout = host_time(left);
         let request =
             Request { id, ask: self.ask.clone(), timeout, delay: self.delay, method: Method::OnOff };
-        // With --key-file the request will be signed here.
-        let line = encode_line(&request).map_err(ConversationError::TooLong)?;
-        Ok([b"\n", line.as_slice()].concat())
+        Voice { request, signing: self.key.clone().map(|key| (key, new_id())) }
     }
 }
 

@@ -14,6 +14,8 @@
 pub mod action;
 pub mod cluster_lines;
 pub mod conversation;
+mod ear;
+pub mod key;
 mod legacy;
 pub mod listener;
 pub mod metadata;
@@ -21,6 +23,7 @@ pub mod options;
 pub mod outcome;
 pub mod port;
 pub mod trace;
+mod voice;
 
 use std::ffi::OsString;
 use std::path::Path;
@@ -29,6 +32,7 @@ use std::time::Instant;
 use action::Action;
 use conversation::{ConversationError, Question, converse};
 use fence_vmchannel_protocol::Ask;
+use key::SigningKey;
 use listener::Answer;
 use options::{Options, OptionsError, Transport};
 use outcome::{Finding, Outcome, chain, judge};
@@ -58,10 +62,8 @@ fn act(options: &Options, started: Instant) -> Finding {
         let Transport::Channel { device, .. } = &transport else {
             return legacy::ask(&transport, ask, options, started).and(no_answer(ask));
         };
-        if matches!(transport, Transport::Channel { key_file: Some(_), .. }) {
-            return Finding::failure("signed requests are not built yet; leave out --key-file".to_owned());
-        }
-        return match ask_host(ask, device.as_deref(), options, started) {
+        let key = SigningKey::of(&transport).map_err(ConversationError::from);
+        return match key.and_then(|key| ask_host(ask, (device.as_deref(), key), options, started)) {
             Ok(answer) => judge(options.action, ask, answer),
             Err(error) => Finding::failure(chain(&error)).and(no_answer(ask)),
         };
@@ -71,7 +73,8 @@ fn act(options: &Options, started: Instant) -> Finding {
     }
     let validated = match (options.action, &transport) {
         (Action::ValidateAll, Transport::Channel { device, .. }) => {
-            port::validate(device.as_deref(), &Places::default())
+            let there = port::validate(device.as_deref(), &Places::default());
+            there.map_err(ConversationError::from).and_then(|()| Ok(SigningKey::of(&transport).map(drop)?))
         }
         _ => Ok(()),
     };
@@ -85,14 +88,14 @@ fn act(options: &Options, started: Instant) -> Finding {
 /// one: its answers have evidence, those of the legacy dialects have none.
 fn way(options: &Options) -> Transport {
     if !options.transport_named && find(None, &Places::default()).is_ok() {
-        return Transport::Channel { device: None, key_file: None };
+        return Transport::Channel { device: None, key_file: None, key_id: None };
     }
     options.transport.clone()
 }
 
 fn ask_host(
     ask: &Ask,
-    device: Option<&Path>,
+    (device, key): (Option<&Path>, Option<SigningKey>),
     options: &Options,
     started: Instant,
 ) -> Result<Answer, ConversationError> {
@@ -100,7 +103,7 @@ fn ask_host(
     let path = find(device, &Places::default())?;
     let within = options.timeout + options.delay;
     let deadline = (started + within).into();
-    let question = Question { ask: ask.clone(), delay: options.delay, within, deadline };
+    let question = Question { ask: ask.clone(), delay: options.delay, key, within, deadline };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_io().enable_time().build();
     let runtime = runtime.map_err(|source| PortError::Device { device: path.clone(), source })?;
     let answer = runtime.block_on(async {

@@ -2,14 +2,19 @@
 //!
 //! In:  bytes, in any chunks. Out: what was heard.
 //!
-//! Invariant: only replies with the request's own random id count; stale replies, those of others and noise do not.
+//! Invariant: only replies with the request's own random id count; stale replies, those of others and noise do not. Where the
+//! request is signed, only replies signed with the same key count, under a nonce that the request was signed under.
 
 use std::fmt;
 use std::time::Duration;
 
+use fence_vmchannel_protocol::signing::{Direction, Nonce};
 use fence_vmchannel_protocol::{
-    Body, Decoder, Frame, GuestIdentity, Hello, Item, Phase, Reason, Reply, RequestId, Ruling, Verdict,
+    Body, Decoder, Frame, GuestIdentity, Hello, Item, Phase, Reason, Reply, RequestId, Ruling, SignedLine,
+    Verdict,
 };
+
+use crate::key::SigningKey;
 
 /// The final answer to a request.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -54,6 +59,10 @@ pub(crate) enum Heard {
     Garbled,
     /// Part of a list; more follows.
     Part,
+    /// The nonce to sign under.
+    Nonce(Nonce),
+    /// The host could not accept a signature, which may have been ours.
+    BadSignature,
 }
 
 /// Listens for the replies to one request.
@@ -61,15 +70,35 @@ pub(crate) struct Listener {
     id: RequestId,
     decoder: Decoder,
     items: Vec<Item>,
+    trust: Option<Trust>,
+}
+
+/// What a reply must be signed with.
+struct Trust {
+    key: SigningKey,
+    /// The id of the `hello`, whose answer cannot be signed.
+    hello: RequestId,
+    /// What the request was signed under: an order keeps the nonce that it was accepted under.
+    nonces: Vec<Nonce>,
 }
 
 impl Listener {
-    pub(crate) fn new(id: RequestId) -> Self {
-        Self { id, decoder: Decoder::default(), items: Vec::new() }
+    /// Listens for replies to the request with this id; signed ones, where there is a key and a `hello` before it.
+    pub(crate) fn new(id: RequestId, signing: Option<(SigningKey, RequestId)>) -> Self {
+        let trust = signing.map(|(key, hello)| Trust { key, hello, nonces: Vec::new() });
+        Self { id, decoder: Decoder::default(), items: Vec::new(), trust }
     }
 
-    /// Forgets half a line and half a list: the request is about to be sent (again).
-    pub(crate) fn begin_anew(&mut self) {
+    /// The request is about to be signed under this nonce.
+    pub(crate) fn expect_under(&mut self, nonce: Nonce) {
+        if let Some(trust) = self.trust.as_mut().filter(|trust| !trust.nonces.contains(&nonce)) {
+            trust.nonces.push(nonce);
+        }
+    }
+
+    /// Forgets half a line and half a list: the request of this id is about to be sent (again).
+    pub(crate) fn begin_anew(&mut self, id: RequestId) {
+        self.id = id;
         self.decoder = Decoder::default();
         self.items.clear();
     }
@@ -77,17 +106,37 @@ impl Listener {
     /// Takes bytes off the front of `input` up to something that was heard. `None` once all input is taken.
     pub(crate) fn hear(&mut self, input: &mut &[u8]) -> Option<Heard> {
         while let Some(frame) = self.decoder.push(input) {
-            // Signed replies will be opened here, with the key that signed the request.
-            let Frame::Plain(json) = frame else { continue };
-            let Ok(reply) = Reply::parse(&json) else { continue };
-            if reply.id == self.id {
-                return Some(self.take(reply.body));
-            }
-            if reply.id == RequestId::NONE && is_garbled(&reply.body) {
-                return Some(Heard::Garbled);
+            let heard = match frame {
+                Frame::Plain(json) => Reply::parse(&json).ok().and_then(|reply| self.unsigned(reply)),
+                Frame::Signed(line) => self.signed(&line),
+                Frame::Legacy(_) | Frame::Noise(_) => None,
+            };
+            if heard.is_some() {
+                return heard;
             }
         }
         None
+    }
+
+    /// An unsigned reply. To a signed request it is no answer, whatever it says.
+    fn unsigned(&mut self, reply: Reply) -> Option<Heard> {
+        let refusal = refusal(&reply.body).filter(|_| reply.id == RequestId::NONE);
+        match (&self.trust, reply.body) {
+            (_, _) if refusal == Some(Reason::BadFrame) => Some(Heard::Garbled),
+            (Some(_), _) if refusal == Some(Reason::BadSignature) => Some(Heard::BadSignature),
+            (Some(trust), Body::Hello(hello)) if reply.id == trust.hello => {
+                hello.nonce.parse().ok().map(Heard::Nonce)
+            }
+            (None, body) if reply.id == self.id => Some(self.take(body)),
+            _ => None,
+        }
+    }
+
+    fn signed(&mut self, line: &SignedLine) -> Option<Heard> {
+        let trust = self.trust.as_ref().filter(|trust| *line.key() == trust.key.id)?;
+        let open = |nonce| line.clone().open(&trust.key.key, nonce, Direction::Reply).ok();
+        let reply = Reply::parse(&trust.nonces.iter().find_map(open)?).ok()?;
+        (reply.id == self.id).then(|| self.take(reply.body))
     }
 
     fn take(&mut self, body: Body) -> Heard {
@@ -115,7 +164,10 @@ impl Listener {
     }
 }
 
-fn is_garbled(body: &Body) -> bool {
-    matches!(body, Body::Verdict(verdict)
-        if matches!(verdict.ruling, Ruling::Refused(Reason::BadFrame) | Ruling::Failed(Reason::BadFrame)))
+fn refusal(body: &Body) -> Option<Reason> {
+    let Body::Verdict(verdict) = body else { return None };
+    match verdict.ruling {
+        Ruling::Refused(reason) | Ruling::Failed(reason) => Some(reason),
+        Ruling::Done => None,
+    }
 }

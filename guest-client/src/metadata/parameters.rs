@@ -74,6 +74,13 @@ fn own() -> Vec<Parameter> {
             None,
             "File with the key that signs the requests, where the host wants them signed",
         ),
+        parameter(
+            "key_id",
+            "--key-id=[name]",
+            "string",
+            None,
+            "Name of that key on the host; without it the name of its file, without what follows the last dot",
+        ),
         Parameter {
             attributes: r#" obsoletes="power_timeout""#,
             ..parameter("timeout", "-t, --timeout=[seconds]", "second", Some(&timeout), WAIT)

@@ -50,6 +50,10 @@ pub(super) struct Arguments {
     #[arg(short = 'k', long, value_name = "FILE", alias = "key_file")]
     key_file: Option<PathBuf>,
 
+    /// The key's name on the host [default: the name of its file, without what follows the last dot]
+    #[arg(long, value_name = "NAME", alias = "key_id", requires = "key_file")]
+    key_id: Option<String>,
+
     /// How long to wait for the verdict, 0.1 to 3600 [default: 55]
     #[arg(short = 't', long, value_name = "SECONDS", alias = "power-timeout", alias = "power_timeout")]
     timeout: Option<String>,
@@ -104,6 +108,7 @@ pub(super) fn read(arguments: impl IntoIterator<Item = OsString>) -> Result<Writ
         transport: WrittenTransport {
             device: arguments.device,
             key_file: arguments.key_file,
+            key_id: arguments.key_id,
             ..WrittenTransport::default()
         },
         timeout: arguments.timeout,

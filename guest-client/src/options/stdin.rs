@@ -89,6 +89,7 @@ fn take_way(written: &mut Written, key: &str, value: String) {
         "auth" => way.auth = Some(value),
         "hash" => way.hash = Some(value),
         "key_file" => way.key_file = Some(value.into()),
+        "key_id" => way.key_id = Some(value),
         _ if OF_NO_MEANING.contains(&key) || OF_THE_MANAGER.iter().any(|prefix| key.starts_with(prefix)) => {}
         _ => written.warnings.push(format!("standard input: unknown key {key:?}; ignored")),
     }

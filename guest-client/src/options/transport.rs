@@ -29,6 +29,8 @@ pub enum Transport {
         device: Option<PathBuf>,
         /// The key that signs the requests.
         key_file: Option<PathBuf>,
+        /// Its name, where it is not the file's.
+        key_id: Option<String>,
     },
     /// The legacy dialect over a serial port.
     Serial {
@@ -138,6 +140,7 @@ pub(super) struct WrittenTransport {
     pub(super) auth: Option<String>,
     pub(super) hash: Option<String>,
     pub(super) key_file: Option<PathBuf>,
+    pub(super) key_id: Option<String>,
 }
 
 impl WrittenTransport {
@@ -146,7 +149,8 @@ impl WrittenTransport {
         let port = number("ipport", self.ipport.as_ref(), PORT, "a port from 1 to 65535", |port| *port > 0)?;
         Ok(match personality {
             Personality::Vmchannel => {
-                (Transport::Channel { device: self.device.clone(), key_file: self.key_file.clone() }, true)
+                let (device, key_file) = (self.device.clone(), self.key_file.clone());
+                (Transport::Channel { device, key_file, key_id: self.key_id.clone() }, true)
             }
             Personality::Virt => self.virt(port)?,
             Personality::Xvm => self.xvm(port)?,

@@ -39,7 +39,9 @@ pub(super) fn explain(reason: Reason, action: Action, target: &str) -> Explanati
             ("the host could not read the request", "try again, and see that nothing else uses the channel")
         }
         Reason::BadSignature => {
-            ("the host wants a signed request of a key that may do this", "ask the host's administrator")
+            let next =
+                "give --key-file; `fence-vmchanneld channel key add THIS-VM NAME` on the host makes a key";
+            ("the host takes only requests that are signed with a key of this guest", next)
         }
         Reason::AmbiguousName => ("more than one domain has this name", "name the target by its UUID"),
         Reason::UnknownState => ("the host could not learn the target's state", AGENT_LOG),

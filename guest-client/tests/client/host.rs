@@ -78,6 +78,17 @@ impl Line {
         }
     }
 
+    /// The next line, whatever it is.
+    pub(crate) fn hear_frame(&mut self) -> Frame {
+        let mut byte = [0];
+        loop {
+            self.stream.read_exact(&mut byte).unwrap();
+            if let Some(frame) = self.decoder.push(&mut byte.as_slice()) {
+                return frame;
+            }
+        }
+    }
+
     pub(crate) fn say(&mut self, bytes: &[u8]) {
         self.stream.write_all(bytes).unwrap();
     }

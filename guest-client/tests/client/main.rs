@@ -13,4 +13,6 @@ mod input;
 #[cfg(test)]
 mod metadata;
 #[cfg(test)]
+mod signed;
+#[cfg(test)]
 mod trouble;
