@@ -11,6 +11,7 @@ use crate::orders::Orders;
 use crate::policy::Policy;
 
 /// The running agent, as its sessions see it.
+#[derive(Clone)]
 pub struct Agent {
     /// The hypervisor of this host.
     pub hypervisor: Arc<dyn Hypervisor>,

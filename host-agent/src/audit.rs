@@ -14,7 +14,7 @@ use tokio::time::Instant;
 
 use crate::arbiter::{Decision, OrderNumber};
 use crate::domain::Instance;
-use crate::identity::Guest;
+use crate::identity::{Asker, Guest};
 use crate::order::Outcome;
 use crate::orders::Orders;
 use crate::policy::{Permit, Refusal};
@@ -26,18 +26,21 @@ const MINUTE: Duration = Duration::from_secs(60);
 /// A power request was permitted, and taken or not. What it comes to is written when it ends.
 pub fn accepted(permit: &Permit, request: RequestId, decision: &Decision, quota: &Quota) {
     let (asker, target, op) = (permit.asker().name(), permit.name(), word(permit.power()));
+    let dialect = permit.asker().dialect().legacy();
     match decision {
         Decision::Begin(order) => {
-            tracing::debug!(target: "audit", op, %target, %asker, %request, order, rule = permit.rule(), "accepted");
+            tracing::debug!(target: "audit", op, %target, %asker, dialect, %request, order, rule = permit.rule(), "accepted");
         }
         Decision::Join(order) => {
-            tracing::debug!(target: "audit", op, %target, %asker, %request, order, "joined")
+            tracing::debug!(target: "audit", op, %target, %asker, dialect, %request, order, "joined")
         }
-        Decision::Repeat(_) => tracing::debug!(target: "audit", op, %target, %asker, %request, "repeated"),
+        Decision::Repeat(_) => {
+            tracing::debug!(target: "audit", op, %target, %asker, dialect, %request, "repeated")
+        }
         Decision::Refuse(reason, why) => {
             if let Some(left_out) = quota.take() {
                 let left_out = Some(left_out).filter(|count| *count > 0);
-                tracing::info!(target: "audit", op, %target, %asker, %reason, why, left_out, "refused");
+                tracing::info!(target: "audit", op, %target, %asker, dialect, %reason, why, left_out, "refused");
             }
         }
     }
@@ -72,6 +75,7 @@ impl Ended<'_> {
         }
         let left_out = left_out.filter(|count| *count > 0);
         let (asker, target, uuid) = (permit.asker().name(), permit.name(), permit.target());
+        let dialect = permit.asker().dialect().legacy();
         let (op, rule, took_ms) = (word(permit.power()), permit.rule(), took.as_millis());
         let pid = self.instance.map(|instance| instance.id.pid);
         let evidence = match self.outcome {
@@ -80,19 +84,19 @@ impl Ended<'_> {
         };
         match self.outcome {
             Some(Outcome::Off(_) | Outcome::On | Outcome::Restarted(_, Ok(()))) => {
-                tracing::info!(target: "audit", op, %target, %uuid, %asker, evidence, pid, took_ms, order, rule,
-                    left_out, "done");
+                tracing::info!(target: "audit", op, %target, %uuid, %asker, dialect, evidence, pid, took_ms, order,
+                    rule, left_out, "done");
             }
             Some(Outcome::Restarted(_, Err(why))) => {
-                tracing::warn!(target: "audit", op, %target, %uuid, %asker, evidence, pid, took_ms, order, rule, why, left_out,
+                tracing::warn!(target: "audit", op, %target, %uuid, %asker, dialect, evidence, pid, took_ms, order, rule, why, left_out,
                     "off, not seen started");
             }
             Some(Outcome::Failed(reason, why)) => {
-                tracing::error!(target: "audit", op, %target, %uuid, %asker, %reason, why, pid, took_ms, order, rule, left_out,
+                tracing::error!(target: "audit", op, %target, %uuid, %asker, dialect, %reason, why, pid, took_ms, order, rule, left_out,
                     "failed");
             }
             None => {
-                tracing::error!(target: "audit", op, %target, %uuid, %asker, pid, took_ms, order, "dropped")
+                tracing::error!(target: "audit", op, %target, %uuid, %asker, dialect, pid, took_ms, order, "dropped")
             }
         }
     }
@@ -127,10 +131,16 @@ impl Quota {
 
     /// A guest's claim was refused.
     pub fn refused(&self, guest: &Guest, op: &str, target: &str, refusal: &Refusal) {
+        self.refused_for(&guest.asker(), op, target, refusal);
+    }
+
+    /// The claim of anybody who may ask was refused.
+    pub fn refused_for(&self, asker: &Asker, op: &str, target: &str, refusal: &Refusal) {
         if let Some(left_out) = self.take() {
-            let (reason, rule, asker) = (refusal.reason, &refusal.rule, guest.name());
+            let (reason, rule, dialect) = (refusal.reason, &refusal.rule, asker.dialect().legacy());
+            let asker = asker.name();
             let left_out = Some(left_out).filter(|count| *count > 0);
-            tracing::info!(target: "audit", op, target, %asker, %reason, rule, left_out, "refused");
+            tracing::info!(target: "audit", op, target, %asker, dialect, %reason, rule, left_out, "refused");
         }
     }
 

@@ -1,9 +1,12 @@
 //! Who asks: the only place where a [`Guest`] is made.
 //!
-//! In:  a connected socket of a domain's channel. Out: the [`Guest`] behind it, or a [`Stranger`].
+//! In:  a connected socket of a domain's channel; for legacy networks, what the administrator wrote of an address. Out: the
+//! [`Guest`] behind it, a [`Peer`], or a [`Stranger`].
 //!
 //! Invariant: the peer's pid, told by the kernel, is the pid of the domain's running instance. All QEMU processes share
 //! one uid, so neither the uid nor the path is identity, and nothing in the bytes can name the asker.
+
+mod caller;
 
 use fence_vmchannel_protocol::{GuestIdentity, Name};
 use serde::{Deserialize, Serialize};
@@ -12,6 +15,7 @@ use uuid::Uuid;
 use crate::domain::{Domain, Instance, InstanceId};
 use crate::hypervisor::Hypervisor;
 use crate::policy::Signer;
+pub use caller::{Caller, Dialect, Peer};
 
 /// A guest that was recognised by its socket.
 #[derive(Debug, Clone, PartialEq)]
@@ -22,6 +26,7 @@ pub struct Guest {
     instance: Instance,
     /// The key that this request of it was signed with.
     signer: Option<Signer>,
+    dialect: Dialect,
 }
 
 /// Who asked for an order: a guest without its process, which may be gone before the order ends.
@@ -30,6 +35,8 @@ pub struct Asker {
     uuid: Uuid,
     name: Name,
     instance: InstanceId,
+    #[serde(default, skip_serializing_if = "Dialect::is_v2")]
+    dialect: Dialect,
 }
 
 impl Asker {
@@ -43,6 +50,12 @@ impl Asker {
     #[must_use]
     pub fn name(&self) -> &Name {
         &self.name
+    }
+
+    /// How it asked.
+    #[must_use]
+    pub fn dialect(&self) -> Dialect {
+        self.dialect
     }
 
     /// The run of its domain that asked.
@@ -69,14 +82,11 @@ pub enum Stranger {
 impl Guest {
     /// The guest of this domain, if the peer's pid is that of its running instance.
     pub fn recognise(hypervisor: &dyn Hypervisor, domain: &Domain, peer_pid: i32) -> Result<Self, Stranger> {
-        let known = domain.instance.clone().filter(|instance| !instance.process.is_gone());
-        let instance =
-            known.or_else(|| hypervisor.instance_now(domain).instance()).ok_or(Stranger::NotRunning)?;
+        let instance = running(hypervisor, domain)?;
         if !instance.process.is_peer(peer_pid) {
             return Err(Stranger::NotQemu { expected: instance.id.pid });
         }
-        let (name, cluster) = (domain.name.clone(), domain.cluster.clone());
-        Ok(Self { uuid: domain.uuid, name, cluster, instance, signer: None })
+        Ok(Self::of(domain, instance, Dialect::V2))
     }
 
     /// The same guest, asking with the right of this key.
@@ -89,6 +99,22 @@ impl Guest {
     #[must_use]
     pub fn signer(&self) -> Option<&Signer> {
         self.signer.as_ref()
+    }
+
+    /// The guest of this domain, as whom the administrator lets an address of a legacy network ask: it must run.
+    pub fn behind(hypervisor: &dyn Hypervisor, domain: &Domain, dialect: Dialect) -> Result<Self, Stranger> {
+        Ok(Self::of(domain, running(hypervisor, domain)?, dialect))
+    }
+
+    fn of(domain: &Domain, instance: Instance, dialect: Dialect) -> Self {
+        let (name, cluster) = (domain.name.clone(), domain.cluster.clone());
+        Self { uuid: domain.uuid, name, cluster, instance, signer: None, dialect }
+    }
+
+    /// The same guest, asking in this dialect.
+    #[must_use]
+    pub fn speaking(self, dialect: Dialect) -> Self {
+        Self { dialect, ..self }
     }
 
     /// Its domain's UUID.
@@ -112,7 +138,7 @@ impl Guest {
     /// This guest as the asker of an order.
     #[must_use]
     pub fn asker(&self) -> Asker {
-        Asker { uuid: self.uuid, name: self.name.clone(), instance: self.instance.id }
+        Asker { uuid: self.uuid, name: self.name.clone(), instance: self.instance.id, dialect: self.dialect }
     }
 
     /// What it may be told of itself.
@@ -120,4 +146,9 @@ impl Guest {
     pub fn identity(&self) -> GuestIdentity {
         GuestIdentity { name: self.name.clone(), uuid: self.uuid, cluster: self.cluster.clone() }
     }
+}
+
+fn running(hypervisor: &dyn Hypervisor, domain: &Domain) -> Result<Instance, Stranger> {
+    let known = domain.instance.clone().filter(|instance| !instance.process.is_gone());
+    known.or_else(|| hypervisor.instance_now(domain).instance()).ok_or(Stranger::NotRunning)
 }

@@ -16,6 +16,8 @@ pub mod hypervisor;
 pub mod identity;
 pub mod inventory;
 pub mod journal;
+pub mod legacy;
+mod list;
 pub mod operator;
 pub mod order;
 pub mod orders;

@@ -7,7 +7,7 @@
 
 mod answer;
 mod heard;
-mod list;
+mod legacy;
 mod waiting;
 
 use fence_vmchannel_protocol::{Ask, Frame, Reason, Reply};
@@ -48,6 +48,7 @@ where
 
 /// The line of the reply that can be given at once; the others wait for their order, their turn or libvirt.
 fn on_frame(frame: Frame, session: &mut Session<'_>, waiting: &mut Waiting) -> Option<Vec<u8>> {
+    let frame = legacy::take(frame, session, waiting)?;
     match session.open(frame) {
         Ok(heard) => on_request(&heard, session, waiting).map(|reply| line_of(&reply, &heard.seal)),
         Err(line) => line,

@@ -32,6 +32,8 @@ pub const OUT_BYTES: usize = 64 * 1024;
 pub const REQUESTS: (u32, u32) = (20, 40);
 /// Reads of its socket in a second, and at once: one byte at a time costs us as little as whole lines.
 pub const READS: (u32, u32) = (100, 400);
+/// Half a struct is given up when nothing more came for this long.
+const SILENCE: Duration = Duration::from_secs(1);
 /// How long replies may wait for a guest that does not read them.
 const WRITE_PATIENCE: Duration = Duration::from_secs(30);
 
@@ -58,6 +60,10 @@ pub struct Channel<S> {
     taken: usize,
     /// Bytes since the last frame.
     unframed: usize,
+    /// When bytes came last.
+    heard_at: Instant,
+    /// What was asked last was a struct, whose answer does not end in a newline.
+    in_structs: bool,
     outbox: Vec<u8>,
     /// Since when the guest has taken nothing of what waits for it.
     stuck_since: Option<Instant>,
@@ -84,6 +90,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Channel<S> {
             inbox: Vec::new(),
             taken: 0,
             unframed: 0,
+            heard_at: Instant::now(),
+            in_structs: false,
             outbox: Vec::new(),
             stuck_since: None,
             requests: Bucket::new(REQUESTS),
@@ -101,7 +109,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Channel<S> {
                 return Err(Ended::NotReading);
             }
             let may_read = Some(self.may_read()).filter(|at| *at > now);
-            let wake = may_read.into_iter().chain(stuck).min();
+            let silent = self.silent_at();
+            if silent.is_some_and(|silent| silent <= now) {
+                self.decoder.silence();
+            }
+            let silent = silent.filter(|silent| *silent > now);
+            let wake = may_read.into_iter().chain(stuck).chain(silent).min();
             tokio::select! {
                 biased; // what came is taken before the time is looked at
                 heard = poll_fn(|cx| self.poll_hear(cx)) => match heard? {
@@ -141,6 +154,22 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Channel<S> {
         Ok(())
     }
 
+    /// When half a struct is given up; what waits to be read is no silence.
+    fn silent_at(&self) -> Option<Instant> {
+        let awaits = self.decoder.awaits_end() && self.inbox.is_empty();
+        awaits.then(|| self.heard_at.max(self.may_read()) + SILENCE)
+    }
+
+    /// A line begins at a line's beginning, also after the answer to a struct.
+    fn begin_line(&mut self, frame: &Frame) {
+        let is_struct = matches!(frame, Frame::Legacy(_));
+        if self.in_structs && !is_struct && self.outbox.len() < OUT_BYTES {
+            self.outbox.push(b'\n');
+            self.stuck_since.get_or_insert_with(Instant::now);
+        }
+        self.in_structs = is_struct;
+    }
+
     fn may_read(&self) -> Instant {
         self.requests.ready_at().max(self.reads.ready_at())
     }
@@ -178,7 +207,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Channel<S> {
             self.requests.take();
             self.unframed = 0;
         }
-        frame
+        frame.inspect(|frame| self.begin_line(frame))
     }
 
     /// The bytes that came, by way of the stack: a guest that is silent costs no memory for what it might say.
@@ -189,6 +218,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Channel<S> {
             Ok(()) if chunk.filled().is_empty() => Poll::Ready(Err(Ended::Closed)),
             Ok(()) => {
                 self.reads.take();
+                self.heard_at = Instant::now();
                 self.inbox.extend_from_slice(chunk.filled());
                 Poll::Ready(Ok(()))
             }

@@ -11,10 +11,12 @@ mod keys;
 mod permit;
 mod rule;
 
+use std::sync::Arc;
+
 use fence_vmchannel_protocol::{Power, Reason, Target};
 
 use crate::domain::Domain;
-use crate::identity::Guest;
+use crate::identity::{Caller, Guest};
 use crate::inventory::Inventory;
 pub use file::{Loaded, Problem};
 use keys::KeyRule;
@@ -32,6 +34,33 @@ pub struct Claim<'a> {
     pub action: Action,
     /// About whom.
     pub target: &'a Target,
+}
+
+/// Who asks, as the rules see it.
+#[derive(Debug, Clone, Copy)]
+pub enum Source<'a> {
+    /// A guest's domain.
+    Domain(&'a Domain),
+    /// A peer on a legacy network, with the cluster label that the administrator gave its address.
+    Network(&'a str),
+}
+
+impl<'a> Source<'a> {
+    /// What the rules see of this caller; `None` for a guest whose domain is not known.
+    #[must_use]
+    pub fn of(caller: &'a Caller, inventory: &'a Inventory) -> Option<Self> {
+        match caller {
+            Caller::Guest(guest) => inventory.get(guest.uuid()).map(|domain| Self::Domain(domain)),
+            Caller::Peer(peer) => Some(Self::Network(peer.cluster())),
+        }
+    }
+
+    fn cluster(self) -> Option<&'a str> {
+        match self {
+            Self::Domain(domain) => domain.cluster.as_deref(),
+            Self::Network(label) => Some(label),
+        }
+    }
 }
 
 /// A claim that was not allowed.
@@ -78,6 +107,12 @@ impl Policy {
     /// Whether `source` may do this to `target`: a deny wins over every allow, no allow means no.
     #[must_use]
     pub fn decide(&self, source: &Domain, action: Action, target: &Domain) -> Decision {
+        self.decide_for(Source::Domain(source), action, target)
+    }
+
+    /// The same for whoever may ask.
+    #[must_use]
+    pub fn decide_for(&self, source: Source<'_>, action: Action, target: &Domain) -> Decision {
         if let Some(why) = &self.closed {
             return Decision { allowed: false, rule: why.clone() };
         }
@@ -85,7 +120,7 @@ impl Policy {
         if let Some(rule) = fits(true).or_else(|| fits(false)) {
             return Decision { allowed: !rule.deny, rule: rule.to_string() };
         }
-        match (&source.cluster, &target.cluster) {
+        match (source.cluster(), &target.cluster) {
             (Some(label), Some(other)) if label == other => Decision {
                 allowed: true,
                 rule: format!("both are members of cluster {label:?} (domain metadata)"),
@@ -95,15 +130,36 @@ impl Policy {
     }
 
     /// The target of this claim, if the guest may do this to it. An unknown target is refused just as a foreign one.
-    pub fn target(&self, claim: Claim<'_>, inventory: &Inventory) -> Result<std::sync::Arc<Domain>, Refusal> {
-        let refuse = |rule: String| Refusal { reason: Reason::NotPermitted, rule };
+    pub fn target(&self, claim: Claim<'_>, inventory: &Inventory) -> Result<Arc<Domain>, Refusal> {
         self.may_ask(claim.guest, claim.action, inventory)?;
-        let source =
-            inventory.get(claim.guest.uuid()).ok_or_else(|| refuse("the asker is not known".into()))?;
-        let target =
-            inventory.find(claim.target).ok_or_else(|| refuse("no such domain on this host".into()))?;
-        let decision = self.decide(source, claim.action, target);
-        if decision.allowed { Ok(target.clone()) } else { Err(refuse(decision.rule)) }
+        let source = inventory.get(claim.guest.uuid()).map(|domain| Source::Domain(domain));
+        self.allowed(source, claim.action, claim.target, inventory).map(|(target, _)| target)
+    }
+
+    /// The same for a caller of a legacy dialect.
+    pub fn target_for(
+        &self,
+        caller: &Caller,
+        action: Action,
+        target: &Target,
+        inventory: &Inventory,
+    ) -> Result<Arc<Domain>, Refusal> {
+        self.may_call(caller, action, inventory)?;
+        self.allowed(Source::of(caller, inventory), action, target, inventory).map(|(target, _)| target)
+    }
+
+    fn allowed(
+        &self,
+        source: Option<Source<'_>>,
+        action: Action,
+        target: &Target,
+        inventory: &Inventory,
+    ) -> Result<(Arc<Domain>, String), Refusal> {
+        let refuse = |rule: String| Refusal { reason: Reason::NotPermitted, rule };
+        let source = source.ok_or_else(|| refuse("the asker is not known".into()))?;
+        let target = inventory.find(target).ok_or_else(|| refuse("no such domain on this host".into()))?;
+        let decision = self.decide_for(source, action, target);
+        if decision.allowed { Ok((target.clone(), decision.rule)) } else { Err(refuse(decision.rule)) }
     }
 
     /// Whether what this guest asks is signed as it has to be, for this action on whatever target.
@@ -119,6 +175,17 @@ impl Policy {
         }
     }
 
+    /// The same for a caller of a legacy dialect, none of which can sign.
+    ///
+    /// # Errors
+    /// The caller is a guest that has to.
+    pub fn may_call(&self, caller: &Caller, action: Action, inventory: &Inventory) -> Result<(), Refusal> {
+        match caller {
+            Caller::Guest(guest) => self.may_ask(guest, action, inventory),
+            Caller::Peer(_) => Ok(()),
+        }
+    }
+
     /// The permit for a power request.
     pub fn permit(
         &self,
@@ -127,11 +194,24 @@ impl Policy {
         target: &Target,
         inventory: &Inventory,
     ) -> Result<Permit, Refusal> {
-        let action = Action::from(power);
-        let domain = self.target(Claim { guest, action, target }, inventory)?;
-        let source = inventory.get(guest.uuid());
-        let rule = source.map(|source| self.decide(source, action, &domain).rule).unwrap_or_default();
+        self.may_ask(guest, power.into(), inventory)?;
+        let source = inventory.get(guest.uuid()).map(|domain| Source::Domain(domain));
+        let (domain, rule) = self.allowed(source, power.into(), target, inventory)?;
         Ok(Permit::new(guest.asker(), (domain.uuid, domain.name.clone()), power, rule))
+    }
+
+    /// The permit for a power request of a legacy dialect.
+    pub fn permit_for(
+        &self,
+        caller: &Caller,
+        power: Power,
+        target: &Target,
+        inventory: &Inventory,
+    ) -> Result<Permit, Refusal> {
+        self.may_call(caller, power.into(), inventory)?;
+        let source = Source::of(caller, inventory);
+        let (domain, rule) = self.allowed(source, power.into(), target, inventory)?;
+        Ok(Permit::new(caller.asker(), (domain.uuid, domain.name.clone()), power, rule))
     }
 }
 

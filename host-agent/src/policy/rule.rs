@@ -9,6 +9,7 @@ use std::str::FromStr;
 use fence_vmchannel_protocol::{Name, Power};
 use uuid::Uuid;
 
+use super::Source;
 use crate::domain::Domain;
 
 /// What a rule can be about.
@@ -121,10 +122,20 @@ pub(super) struct Rule {
 }
 
 impl Rule {
-    pub(super) fn fits(&self, source: &Domain, action: Action, target: &Domain) -> bool {
+    pub(super) fn fits(&self, source: Source<'_>, action: Action, target: &Domain) -> bool {
         self.actions.contains(&action)
-            && self.from.iter().any(|s| s.fits(source))
+            && self.from.iter().any(|s| self.is_from(s, source))
             && self.to.iter().any(|s| s.fits(target))
+    }
+
+    /// `*` allows every guest and denies everybody: a peer on a network is no guest.
+    fn is_from(&self, selector: &Selector, source: Source<'_>) -> bool {
+        match (source, selector) {
+            (Source::Domain(domain), selector) => selector.fits(domain),
+            (Source::Network(_), Selector::Everyone) => self.deny,
+            (Source::Network(label), Selector::Cluster(named)) => label == named,
+            (Source::Network(_), Selector::Uuid(_) | Selector::Name(_)) => false,
+        }
     }
 }
 

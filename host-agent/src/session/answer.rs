@@ -14,13 +14,14 @@ use fence_vmchannel_protocol::{
 use tokio::time::{Instant, sleep};
 
 use super::heard::{Heard, Signatures};
-use super::list::Listing;
+use super::legacy::LastStruct;
 use super::waiting::{Pending, Waiting};
 use crate::agent::Agent;
 use crate::audit::Quota;
 use crate::domain::Domain;
-use crate::identity::Guest;
+use crate::identity::{Caller, Guest};
 use crate::inventory::{glance, look};
+use crate::list::Listing;
 use crate::orders::Taken;
 use crate::policy::{Action, Claim, Permit, Refusal};
 use crate::reply;
@@ -36,11 +37,14 @@ pub(super) struct Session<'a> {
     pub(super) quota: &'a Quota,
     pub(super) signatures: Signatures,
     noise_told: Option<Instant>,
+    /// The last question that came as a struct.
+    pub(super) legacy: LastStruct,
 }
 
 impl<'a> Session<'a> {
     pub(super) fn new(guest: &'a Guest, agent: &'a Agent, quota: &'a Quota) -> Self {
-        Self { guest, agent, quota, signatures: Signatures::new(), noise_told: None }
+        let (signatures, legacy) = (Signatures::new(), LastStruct::default());
+        Self { guest, agent, quota, signatures, noise_told: None, legacy }
     }
 
     /// The target, if the policy allows this.
@@ -114,16 +118,9 @@ impl<'a> Session<'a> {
         if let Err(refusal) = self.agent.rules().may_ask(&heard.guest, Action::List, &self.agent.domains()) {
             return Some(self.refused(request, &refusal));
         }
-        let Agent { hypervisor, inventory, policy, board, .. } = self.agent;
-        let listing = Listing {
-            guest: self.guest.uuid(),
-            hypervisor: hypervisor.clone(),
-            inventory: inventory.clone(),
-            policy: policy.clone(),
-            board: board.clone(),
-            seal: heard.seal.clone(),
-        };
-        waiting.push(heard, Pending::List(request.id, Box::pin(listing.lines(request.id))))
+        let listing = Listing::of(self.agent, Caller::Guest(self.guest.clone()));
+        waiting
+            .push(heard, Pending::List(request.id, Box::pin(listing.lines(request.id, heard.seal.clone()))))
     }
 
     pub(super) fn status(

@@ -43,6 +43,8 @@ pub(super) struct Waiting {
     asked: HashMap<RequestId, Ask>,
     /// In the order of their questions, which is the order of answers that come at the same time.
     pending: Vec<Next>,
+    /// The answer to the last question that came as a struct: at most one, since it does not tell whose answer it is.
+    legacy: Option<Next>,
 }
 
 impl Waiting {
@@ -58,6 +60,22 @@ impl Waiting {
     /// Whether a list is still to come, which is the longest answer and the one that costs most.
     pub(super) fn is_listing(&self) -> bool {
         self.asked.values().any(|ask| *ask == Ask::List)
+    }
+
+    /// The answer to a struct is still to come. It takes the place of the one before, which nobody waits for any more.
+    pub(super) fn push_legacy(&mut self, parts: BoxFuture<'static, Vec<Vec<u8>>>) {
+        let pending = Pending::List(RequestId::NONE, parts);
+        self.legacy = Some((Box::pin(pending.next(Seal::Checksum)), None));
+    }
+
+    /// Another question came: the answer to a struct before it would be taken for its own.
+    pub(super) fn drop_legacy(&mut self) {
+        self.legacy = None;
+    }
+
+    /// Whether the answer to a struct is still to come.
+    pub(super) fn awaits_legacy(&self) -> bool {
+        self.legacy.is_some()
     }
 
     /// Nothing to say yet.
@@ -76,6 +94,9 @@ impl Waiting {
     pub(super) async fn next_line(&mut self, has_room: bool) -> Vec<u8> {
         let (line, id, rest) = poll_fn(|cx| self.poll_pending(cx, has_room)).await;
         match rest {
+            Some((rest, seal)) if id == RequestId::NONE => {
+                self.legacy = Some((Box::pin(rest.next(seal)), None));
+            }
             Some((rest, seal)) => self.pending.push((Box::pin(rest.next(seal)), None)),
             None => {
                 self.asked.remove(&id);
@@ -86,13 +107,16 @@ impl Waiting {
 
     /// All of them are asked each time: they are few.
     fn poll_pending(&mut self, cx: &mut Context<'_>, has_room: bool) -> Poll<Said> {
-        for (pending, said) in self.pending.iter_mut().filter(|(_, said)| said.is_none()) {
+        for (pending, said) in
+            self.pending.iter_mut().chain(&mut self.legacy).filter(|(_, said)| said.is_none())
+        {
             if let Poll::Ready(line) = pending.as_mut().poll(cx) {
                 *said = Some(line);
             }
         }
         let ready = self.pending.iter().position(|(_, said)| said.is_some()).filter(|_| has_room);
-        match ready.and_then(|place| self.pending.remove(place).1) {
+        let legacy = || self.legacy.take_if(|(_, said)| said.is_some() && has_room);
+        match ready.map(|place| self.pending.remove(place)).or_else(legacy).and_then(|(_, said)| said) {
             Some(said) => Poll::Ready(said),
             None => Poll::Pending,
         }

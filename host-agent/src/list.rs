@@ -12,13 +12,14 @@ use fence_vmchannel_protocol::{Item, RequestId, Seal};
 use tokio::sync::watch;
 use tokio::task::yield_now;
 use tokio::time::Instant;
-use uuid::Uuid;
 
+use crate::agent::Agent;
 use crate::channel::board::Board;
 use crate::domain::Domain;
 use crate::hypervisor::Hypervisor;
+use crate::identity::Caller;
 use crate::inventory::{Inventory, look_at_all};
-use crate::policy::{Action, Policy};
+use crate::policy::{Action, Policy, Source};
 
 /// How long a list waits for the states of domains that libvirt is just stopping.
 const PATIENCE: Duration = Duration::from_millis(500);
@@ -26,18 +27,28 @@ const PATIENCE: Duration = Duration::from_millis(500);
 const PART: usize = 128;
 
 /// A list that is to be made.
-pub(super) struct Listing {
-    pub(super) guest: Uuid,
-    pub(super) hypervisor: Arc<dyn Hypervisor>,
-    pub(super) inventory: watch::Receiver<Arc<Inventory>>,
-    pub(super) policy: watch::Receiver<Arc<Policy>>,
-    pub(super) board: Board,
-    pub(super) seal: Seal,
+pub(crate) struct Listing {
+    caller: Caller,
+    hypervisor: Arc<dyn Hypervisor>,
+    inventory: watch::Receiver<Arc<Inventory>>,
+    policy: watch::Receiver<Arc<Policy>>,
+    board: Board,
 }
 
 impl Listing {
-    /// The lines.
-    pub(super) async fn lines(self, id: RequestId) -> Vec<Vec<u8>> {
+    /// A list for this caller.
+    pub(crate) fn of(agent: &Agent, caller: Caller) -> Self {
+        let Agent { hypervisor, inventory, policy, board, .. } = agent.clone();
+        Self { caller, hypervisor, inventory, policy, board }
+    }
+
+    /// The lines of a v2 answer.
+    pub(crate) async fn lines(self, id: RequestId, seal: Seal) -> Vec<Vec<u8>> {
+        seal.list_lines(id, self.items().await).unwrap_or_default()
+    }
+
+    /// What is in it.
+    pub(crate) async fn items(self) -> Vec<Item> {
         let visible = self.visible().await;
         let until = Instant::now() + PATIENCE;
         let mut items = Vec::with_capacity(visible.len());
@@ -52,20 +63,20 @@ impl Listing {
                 state,
             }));
         }
-        self.seal.list_lines(id, items).unwrap_or_default()
+        items
     }
 
     /// What the guest may see, by name.
     async fn visible(&self) -> Vec<Arc<Domain>> {
         let (domains, rules) = (self.inventory.borrow().clone(), self.policy.borrow().clone());
-        let Some(source) = domains.get(self.guest) else { return Vec::new() };
+        let Some(source) = Source::of(&self.caller, &domains) else { return Vec::new() };
         let mut visible = Vec::new();
         for (number, domain) in domains.iter().enumerate() {
             if number % PART == 0 {
                 self.board.pace().await;
                 yield_now().await;
             }
-            if rules.decide(source, Action::List, domain).allowed {
+            if rules.decide_for(source, Action::List, domain).allowed {
                 visible.push(domain.clone());
             }
         }
