@@ -12,6 +12,7 @@ use std::str::FromStr;
 use std::thread;
 
 use fence_vmchannel_protocol::encode_line;
+use fence_vmchannel_protocol::legacy::{Op, SerialRequest};
 
 /// What a hostile guest does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -44,6 +45,8 @@ pub enum Attack {
     Escapes,
     /// Orders that it may give, about a domain that is off.
     Orders,
+    /// Structs of the legacy dialect: whole, halves, lists and orders, also among lines.
+    Structs,
 }
 
 /// The id of a request that an honest guest made.
@@ -51,7 +54,7 @@ pub const FORGED_ID: &str = "f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0";
 
 impl Attack {
     /// All that do something.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::Valid,
         Self::Lists,
         Self::Invalid,
@@ -64,6 +67,7 @@ impl Attack {
         Self::Forged,
         Self::Escapes,
         Self::Orders,
+        Self::Structs,
     ];
 
     /// Attacks over this connection until it ends. `mate` is a domain of its own cluster, `victim` one of another.
@@ -131,8 +135,26 @@ impl Attack {
                 _ => Ok(b"\x1b[2J\x1b[31mnot a line\r\n".to_vec()),
             },
             Self::Orders => asks("off", mate),
+            Self::Structs => structs(turn, mate, victim),
         }
     }
+}
+
+fn structs(turn: u64, mate: &str, victim: &str) -> io::Result<Vec<u8>> {
+    let (op, target) = match turn % 6 {
+        0 => (Op::List, ""),
+        1 => (Op::Off, mate),
+        2 => (Op::Reboot, victim),
+        3 => return Ok(b"abba\xff\xff".repeat(12)),
+        _ => (Op::Status, mate),
+    };
+    let seqno = u32::try_from(turn % 1_000_000).unwrap_or_default();
+    let request = SerialRequest { op, target: target.parse().ok(), seqno };
+    let mut bytes = request.encode().map_err(io::Error::other)?.to_vec();
+    if turn % 6 == 5 {
+        bytes.truncate(usize::try_from(turn % 74).unwrap_or_default()); // what follows is not where it seems
+    }
+    Ok(bytes)
 }
 
 fn line(words: &[(&str, &str)]) -> io::Result<Vec<u8>> {

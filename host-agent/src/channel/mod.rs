@@ -180,8 +180,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Channel<S> {
         {
             return Poll::Ready(written.map(|()| Heard::Room));
         }
+        let waited = !self.inbox.is_empty();
         if let Some(frame) = self.next_frame() {
             return Poll::Ready(Ok(Heard::Frame(frame)));
+        }
+        if waited && self.inbox.is_empty() {
+            return Poll::Ready(Ok(Heard::Enough)); // it may have been half a struct
         }
         if self.may_read() > Instant::now() {
             return Poll::Pending;

@@ -175,6 +175,12 @@ impl Agent {
         self.host.is_undefined(uuid_of(name));
     }
 
+    /// Somebody else than the agent starts this domain.
+    pub(crate) async fn somebody_starts(&self, name: &str) {
+        self.host.is_started(uuid_of(name));
+        crate::clock::pass(Duration::from_secs(31)).await; // the next full look
+    }
+
     /// SIGTERM came.
     pub(crate) fn begins_to_stop(&self) {
         self.stopping.send_replace(true);

@@ -88,12 +88,38 @@ impl Guest {
         }
     }
 
-    /// A line that has come already.
-    pub(crate) fn has_heard(&mut self) -> Option<Vec<u8>> {
+    /// Exactly so many bytes, however long they take.
+    pub(crate) async fn hears_bytes(&mut self, count: usize) -> Vec<u8> {
+        let begun = Instant::now();
+        loop {
+            settle().await;
+            self.takes_what_came();
+            if self.read.len() >= count {
+                let rest = self.read.split_off(count);
+                return std::mem::replace(&mut self.read, rest);
+            }
+            assert!(begun.elapsed() < PATIENCE, "only {:?} came", self.read);
+            pass(STEP).await;
+        }
+    }
+
+    /// Everything that has come by now and was not heard yet.
+    pub(crate) async fn has_in_its_port(&mut self) -> Vec<u8> {
+        settle().await;
+        self.takes_what_came();
+        std::mem::take(&mut self.read)
+    }
+
+    fn takes_what_came(&mut self) {
         let mut chunk = [0; 4096];
         while let Ok(count @ 1..) = self.port.read(&mut chunk) {
             self.read.extend_from_slice(&chunk[..count]);
         }
+    }
+
+    /// A line that has come already.
+    pub(crate) fn has_heard(&mut self) -> Option<Vec<u8>> {
+        self.takes_what_came();
         let end = self.read.iter().position(|&byte| byte == b'\n')?;
         let rest = self.read.split_off(end + 1);
         Some(std::mem::replace(&mut self.read, rest))

@@ -21,6 +21,8 @@ mod hostile;
 #[cfg(test)]
 mod knowing;
 #[cfg(test)]
+mod legacy;
+#[cfg(test)]
 mod once;
 #[cfg(test)]
 mod power;
