@@ -60,6 +60,7 @@ pub struct Plan {
     cheap: bool,
     disk: Option<String>,
     unseen: bool,
+    memory_mib: u32,
 }
 
 /// A guest in a lab.
@@ -93,6 +94,12 @@ impl Plan {
     /// A QEMU process without an operating system, paused: 13 MiB, started in a quarter of a second.
     pub fn cheap(mut self) -> Self {
         self.cheap = true;
+        self
+    }
+
+    /// Gives a real guest more memory than the usual 128 MiB, for more programs in its image.
+    pub fn with_memory(mut self, mib: u32) -> Self {
+        self.memory_mib = mib;
         self
     }
 
@@ -161,6 +168,7 @@ impl Guest<'_> {
             cheap: false,
             disk: None,
             unseen: false,
+            memory_mib: 128,
         }
     }
 

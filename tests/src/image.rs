@@ -8,6 +8,7 @@
 mod cpio;
 mod kernel;
 
+use std::collections::HashSet;
 use std::env;
 use std::fs::{self, File};
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -21,6 +22,7 @@ use crate::error::{Doing, LabError, Result};
 use crate::lab::Lab;
 use crate::programs::{succeed, target_directory};
 use cpio::Cpio;
+pub use kernel::{NETWORK, VSOCK};
 
 const TARGET: &str = "x86_64-unknown-linux-gnu";
 const WORKSPACE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
@@ -60,6 +62,35 @@ impl Image {
         Ok(())
     }
 
+    /// As [`Self::put_into`], with more files in the guests' tree, each from a file of the host, and more kernel modules.
+    /// To be called before the lab's first guest is made.
+    ///
+    /// # Errors
+    /// When a file cannot be read or copied.
+    pub fn put_into_with(&self, lab: &Lab, files: &[(PathBuf, PathBuf)], modules: &[&str]) -> Result<()> {
+        let kernel = self.kernel.parent().unwrap_or(Path::new("/"));
+        let place = |module: &&str| (kernel.join(module), Path::new("lib/modules").join(module));
+        let modules: Vec<_> = modules.iter().map(place).collect();
+        let mut archive = Cpio::default();
+        let mut made = HashSet::new();
+        for (file, place) in files.iter().chain(&modules) {
+            let mut above: Vec<&Path> = place.ancestors().skip(1).collect();
+            above.reverse();
+            for directory in above.into_iter().filter(|above| *above != Path::new("")) {
+                if made.insert(directory.to_owned()) {
+                    archive.directory(&directory.to_string_lossy());
+                }
+            }
+            archive.file(&place.to_string_lossy(), &read(file)?);
+        }
+        let mut initramfs = read(&self.initramfs)?;
+        initramfs.resize(initramfs.len().next_multiple_of(4), 0);
+        initramfs.extend(archive.finish()); // the kernel unpacks one archive after the other
+        let images = lab.path("/var/lib/libvirt/images");
+        fs::write(images.join("initramfs"), initramfs).doing("write the lab's initramfs")?;
+        self.put_into(lab)
+    }
+
     fn make() -> Result<Self> {
         let cache = cache()?;
         let _lock = lock(&cache)?;
@@ -89,7 +120,8 @@ pub(crate) fn cache() -> Result<PathBuf> {
     Ok(cache)
 }
 
-fn lock(cache: &Path) -> Result<Flock<File>> {
+/// Held while something in this directory is made.
+pub(crate) fn lock(cache: &Path) -> Result<Flock<File>> {
     let path = cache.join("lock");
     let file = File::create(&path).doing(format!("make {}", path.display()))?;
     Flock::lock(file, FlockArg::LockExclusive)

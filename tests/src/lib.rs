@@ -25,6 +25,7 @@
 
 pub mod asker;
 pub mod attack;
+pub mod debian;
 pub mod dice;
 pub mod error;
 pub mod guest;

@@ -33,7 +33,7 @@ impl Plan {
                  <cmdline>{KERNEL_COMMAND_LINE} hostname={name}</cmdline>"
             );
             let console = "<serial type='pty'><target port='0'/></serial><console type='pty'/>";
-            ("q35", 128, MAXIMUM_CPU, boot, console)
+            ("q35", self.memory_mib, MAXIMUM_CPU, boot, console)
         };
         let emulator = if self.unseen { UNSEEN_QEMU } else { QEMU };
         let mut channels = String::new();

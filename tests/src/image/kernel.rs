@@ -20,13 +20,19 @@ pub(super) const MODULES: [&str; 6] = [
     "virtio_console.ko",
 ];
 
+/// Modules that only some guests load: in this order for a network, for virtual sockets within the guest.
+pub const NETWORK: [&str; 3] = ["failover.ko", "net_failover.ko", "virtio_net.ko"];
+/// Virtual sockets (AF_VSOCK), from the guest to itself.
+pub const VSOCK: [&str; 3] = ["vsock.ko", "vmw_vsock_virtio_transport_common.ko", "vsock_loopback.ko"];
+
 /// Depends on the kernel package of the day.
 const METAPACKAGE: &str = "linux-image-cloud-amd64";
 
 /// The directory of the kernel in `cache`, fetched when it is not there. Remove it to get a newer kernel.
 pub(super) fn get(cache: &Path) -> Result<PathBuf> {
     let place = cache.join("kernel");
-    if place.join("vmlinuz").exists() {
+    let wanted = || MODULES.iter().chain(&NETWORK).chain(&VSOCK);
+    if wanted().chain(&["vmlinuz"]).all(|file| place.join(file).exists()) {
         return Ok(place);
     }
     let work = cache.join("kernel.new");
@@ -40,11 +46,12 @@ pub(super) fn get(cache: &Path) -> Result<PathBuf> {
     let unpacked = work.join("unpacked");
     succeed(Command::new("dpkg-deb").arg("-x").args([&archive, &unpacked]))?;
     move_into(&work, "vmlinuz", &find(&unpacked.join("boot"), "vmlinuz-")?)?;
-    for module in MODULES {
+    for module in wanted() {
         move_into(&work, module, &find(&unpacked, module)?)?;
     }
     fs::remove_dir_all(&unpacked).doing("remove the unpacked package")?;
     fs::remove_file(&archive).doing("remove the fetched package")?;
+    fs::remove_dir_all(&place).ok(); // one with fewer modules
     fs::rename(&work, &place).doing("put the kernel in its place")?;
     Ok(place)
 }
