@@ -12,6 +12,7 @@
 #![forbid(unsafe_code)]
 
 pub mod action;
+mod broker;
 pub mod cluster_lines;
 pub mod conversation;
 mod ear;
@@ -36,12 +37,15 @@ use key::SigningKey;
 use listener::Answer;
 use options::{Options, OptionsError, Transport};
 use outcome::{Finding, Outcome, chain, judge};
-use port::{Places, Port, PortError, find};
+use port::{Places, Port, PortError, Ways};
 use trace::Trace;
 
 /// The whole program, from its arguments to its end. `started` is when the process began.
 #[must_use]
 pub fn run(arguments: Vec<OsString>, started: Instant) -> Outcome {
+    if arguments.get(1).is_some_and(|word| word == broker::WORD) {
+        return broker::run(arguments.into_iter().skip(1), started);
+    }
     if let Some(lines) = cluster_lines::print(&arguments) {
         return lines.map_or_else(|error| Outcome::failure(&error), Outcome::success);
     }
@@ -87,7 +91,7 @@ fn act(options: &Options, started: Instant) -> Finding {
 /// The transport of the options. One that no option asked for gives way to this guest's own channel, where there is
 /// one: its answers have evidence, those of the legacy dialects have none.
 fn way(options: &Options) -> Transport {
-    if !options.transport_named && find(None, &Places::default()).is_ok() {
+    if !options.transport_named && Ways::find(None, &Places::default()).is_ok() {
         return Transport::Channel { device: None, key_file: None, key_id: None };
     }
     options.transport.clone()
@@ -100,14 +104,15 @@ fn ask_host(
     started: Instant,
 ) -> Result<Answer, ConversationError> {
     let trace = Trace::new(started, options.verbose);
-    let path = find(device, &Places::default())?;
+    let ways = Ways::find(device, &Places::default())?;
+    let path = ways.device.clone();
     let within = options.timeout + options.delay;
     let deadline = (started + within).into();
     let question = Question { ask: ask.clone(), delay: options.delay, key, within, deadline };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_io().enable_time().build();
     let runtime = runtime.map_err(|source| PortError::Device { device: path.clone(), source })?;
     let answer = runtime.block_on(async {
-        let mut port = Port::new(path, trace);
+        let mut port = Port::new(ways, trace);
         converse(&question, &mut port, trace).await
     });
     match &answer {

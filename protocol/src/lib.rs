@@ -19,7 +19,7 @@ pub mod signing;
 mod words;
 
 pub use decoder::{Decoder, Frame};
-pub use line::{LineError, SignedLine, encode_line};
+pub use line::{LineError, SignedLine, encode_json, encode_line};
 pub use reply::{
     Body, Evidence, GuestIdentity, Hello, Item, Phase, PowerState, Reason, Reply, Ruling, Verdict,
 };

@@ -50,6 +50,19 @@ impl SignedLine {
     pub fn open(self, key: &Key, nonce: &Nonce, direction: Direction) -> Result<Vec<u8>, LineError> {
         if key.verify(nonce, direction, &self.json, &self.mac) { Ok(self.json) } else { Err(LineError::Mac) }
     }
+
+    /// The JSON, whoever wrote it: for a program that passes the line on to where it is opened.
+    #[must_use]
+    pub fn unopened(&self) -> &[u8] {
+        &self.json
+    }
+
+    /// The line as it came, with its newline.
+    #[must_use]
+    pub fn to_line(&self) -> Vec<u8> {
+        let hex: String = self.mac.iter().map(|b| format!("{b:02x}")).collect();
+        [format!("fv2 mac:{}:{hex} ", self.key).as_bytes(), &self.json, b"\n"].concat()
+    }
 }
 
 /// A line as it was read: its JSON, or a signed line still to be opened.
@@ -86,9 +99,13 @@ pub(crate) fn parse_hex<const BYTES: usize>(hex: &str) -> Option<[u8; BYTES]> {
 
 /// A message as one line under a CRC-32C tag, with its newline.
 pub fn encode_line<T: Serialize>(message: &T) -> Result<Vec<u8>, LineError> {
-    let json = to_ascii_json(message)?;
-    let mut line = format!("fv2 crc:{:08x} ", CRC_32C.checksum(&json)).into_bytes();
-    finish(&mut line, &json)?;
+    encode_json(&to_ascii_json(message)?)
+}
+
+/// The JSON of a [`Frame::Plain`](crate::Frame::Plain) as a line again, whatever its keys: for a program that passes it on.
+pub fn encode_json(json: &[u8]) -> Result<Vec<u8>, LineError> {
+    let mut line = format!("fv2 crc:{:08x} ", CRC_32C.checksum(json)).into_bytes();
+    finish(&mut line, json)?;
     Ok(line)
 }
 

@@ -39,6 +39,11 @@ impl Device {
         &self.path
     }
 
+    /// Whether the port is open, waiting for its host.
+    pub(super) fn is_held(&self) -> bool {
+        self.held.is_some()
+    }
+
     /// Keeps what can serve again once the host is back.
     pub(super) fn keep(&mut self, stream: Stream) {
         self.held = stream.into_file();

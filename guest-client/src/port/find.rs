@@ -11,18 +11,23 @@ use fence_vmchannel_protocol::PORT_NAME;
 
 use super::PortError;
 
-/// Where the kernel shows its devices.
+/// Where a broker listens.
+pub(crate) const BROKER: &str = "/run/fence-vmchannel/broker.sock";
+
+/// Where the kernel shows its devices, and a broker its socket.
 #[derive(Debug, Clone)]
 pub struct Places {
     /// Where the device nodes are.
     pub dev: PathBuf,
     /// Where sysfs lists the virtio ports.
     pub sys_ports: PathBuf,
+    /// Where the broker listens, if there is one.
+    pub broker: PathBuf,
 }
 
 impl Default for Places {
     fn default() -> Self {
-        Self { dev: "/dev".into(), sys_ports: "/sys/class/virtio-ports".into() }
+        Self { dev: "/dev".into(), sys_ports: "/sys/class/virtio-ports".into(), broker: BROKER.into() }
     }
 }
 
@@ -54,7 +59,8 @@ mod tests {
     use super::*;
 
     fn places(root: &Path) -> Places {
-        let places = Places { dev: root.join("dev"), sys_ports: root.join("sys") };
+        let broker = root.join("broker.sock");
+        let places = Places { dev: root.join("dev"), sys_ports: root.join("sys"), broker };
         for (port, name) in [("vport1p1", "org.qemu.guest_agent.0"), ("vport1p2", PORT_NAME)] {
             fs::create_dir_all(places.sys_ports.join(port)).unwrap();
             fs::write(places.sys_ports.join(port).join("name"), format!("{name}\n")).unwrap();

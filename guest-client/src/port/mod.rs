@@ -4,11 +4,12 @@
 //!
 //! Invariant: no wait here is longer than its deadline, and none of them spins.
 //!
-//! A broker that shares the port among programs would listen on a Unix socket; such a path is taken as a device.
+//! Where a broker shares the port among programs ([`crate::broker`]), it is asked, and the port only while there is none.
 
 mod device;
 mod find;
 mod opening;
+mod shared;
 mod stream;
 
 use std::os::unix::fs::FileTypeExt;
@@ -18,8 +19,11 @@ use tokio::time::{Instant, sleep, timeout_at};
 
 use crate::trace::Trace;
 use device::Device;
+pub(crate) use find::BROKER;
 pub use find::{Places, find};
-use stream::{Lost, Stream};
+use opening::Attempt;
+pub(crate) use shared::Ways;
+use stream::{Lost, Moved, Stream};
 
 /// Why there is no talking to the host.
 #[derive(Debug, thiserror::Error)]
@@ -91,28 +95,62 @@ pub(crate) enum Event {
 
 /// The guest's end of the channel, opened when it is needed.
 pub(crate) struct Port {
+    broker: Option<PathBuf>,
     device: Device,
     stream: Option<Stream>,
+    is_shared: bool,
     trace: Trace,
 }
 
 impl Port {
-    pub(crate) fn new(path: PathBuf, trace: Trace) -> Self {
-        Self { device: Device::new(path), stream: None, trace }
+    pub(crate) fn new(ways: Ways, trace: Trace) -> Self {
+        let Ways { broker, device } = ways;
+        Self { broker, device: Device::new(device), stream: None, is_shared: false, trace }
     }
 
+    /// The broker's socket or the device, whichever is in use.
     pub(crate) fn path(&self) -> &Path {
-        self.device.path()
+        match &self.broker {
+            Some(broker) if self.is_shared => broker,
+            Some(_) | None => self.device.path(),
+        }
     }
 
-    /// Opens the port; waits while another program has it or the host is away.
+    /// Opens the port, or a connection to the broker; waits while another program has it or the host is away.
     pub(crate) async fn connect(&mut self, deadline: Instant) -> Result<(), PortError> {
-        let path = self.path().to_owned();
         let trace = self.trace;
-        let device = &mut self.device;
-        let stream = opening::open_when_free(&path, deadline, trace, async || device.open().await).await?;
-        self.stream = Some(stream);
+        let (broker, device) = (self.broker.as_deref(), &mut self.device);
+        let path = device.path().to_owned();
+        let attempt = async || {
+            // A port that this program holds keeps the broker out: it is given back only by the end of this program.
+            if let Some(broker) = broker.filter(|_| !device.is_held())
+                && let Some(stream) = shared::connect(broker).await
+            {
+                return Ok(Attempt::Open((stream, true)));
+            }
+            let attempt = device.open().await?;
+            Ok(attempt.map(|stream| (stream, false)))
+        };
+        let (stream, is_shared) = opening::open_when_free(&path, deadline, trace, attempt).await?;
+        (self.stream, self.is_shared) = (Some(stream), is_shared);
         Ok(())
+    }
+
+    /// Writes some of `out`, if there is any, or reads some bytes into `buffer`. Cancel safe.
+    pub(crate) async fn exchange(
+        &mut self,
+        out: &mut Vec<u8>,
+        buffer: &mut [u8],
+    ) -> Result<Event, PortError> {
+        let Some(stream) = &mut self.stream else { return Ok(Event::Away) };
+        match stream.move_some(out, buffer).await {
+            Ok(Moved::Out(count)) => {
+                out.drain(..count.min(out.len()));
+                Ok(Event::Silence)
+            }
+            Ok(Moved::In(count)) => Ok(Event::Bytes(count)),
+            Err(lost) => self.settle::<()>(Ok(Err(lost))),
+        }
     }
 
     /// Opens the port again after the host went away, not faster than the host can come back.
@@ -147,7 +185,8 @@ impl Port {
             }
             Ok(Err(Lost::Broken(source))) => {
                 self.stream = None;
-                Err(PortError::Device { device: self.path().to_owned(), source })
+                let device = self.path().to_owned();
+                Err(PortError::Device { device, source })
             }
         }
     }
@@ -158,7 +197,7 @@ impl Port {
 /// # Errors
 /// Why there is none.
 pub fn validate(named: Option<&Path>, places: &Places) -> Result<(), PortError> {
-    let device = find(named, places)?;
+    let Ways { device, .. } = Ways::find(named, places)?;
     match std::fs::metadata(&device).map(|about| about.file_type()) {
         Ok(kind) if kind.is_char_device() || kind.is_socket() => Ok(()),
         Ok(_) => Err(PortError::NotAChannel { device }),

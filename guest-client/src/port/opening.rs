@@ -33,6 +33,16 @@ pub(super) enum Attempt<T> {
     Away,
 }
 
+impl<T> Attempt<T> {
+    pub(super) fn map<U>(self, turn: impl FnOnce(T) -> U) -> Attempt<U> {
+        match self {
+            Self::Open(open) => Attempt::Open(turn(open)),
+            Self::Busy => Attempt::Busy,
+            Self::Away => Attempt::Away,
+        }
+    }
+}
+
 pub(super) async fn open_when_free<T>(
     path: &Path,
     deadline: Instant,

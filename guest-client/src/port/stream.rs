@@ -5,12 +5,15 @@
 //! Invariant: a host that is away is told as [`Lost::Away`] and never waited for in a spin.
 
 use std::fs::File;
+use std::future::poll_fn;
 use std::io::{self, Read, Write};
 use std::os::fd::AsRawFd;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
 
 use nix::errno::Errno;
-use tokio::io::unix::AsyncFd;
-use tokio::io::{AsyncReadExt, AsyncWriteExt, Interest};
+use tokio::io::unix::{AsyncFd, AsyncFdReadyGuard};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::UnixStream;
 use tokio_serial::SerialStream;
 
@@ -41,27 +44,89 @@ impl Stream {
 
     /// At least one byte.
     pub(super) async fn read(&mut self, buffer: &mut [u8]) -> Result<usize, Lost> {
-        let count = match self {
-            Self::Virtio(file) => ready(file, Interest::READABLE, |mut file| file.read(buffer)).await,
-            Self::Serial(serial) => AsyncReadExt::read(serial, buffer).await.map_err(sort),
-            Self::Socket(socket) => socket.read(buffer).await.map_err(sort),
-        }?;
-        if count == 0 { Err(Lost::Away) } else { Ok(count) }
+        poll_fn(|cx| self.poll_read(cx, buffer)).await
     }
 
     pub(super) async fn write_all(&mut self, bytes: &[u8]) -> Result<(), Lost> {
-        match self {
-            Self::Virtio(file) => {
-                let mut rest = bytes;
-                while !rest.is_empty() {
-                    let count = ready(file, Interest::WRITABLE, |mut file| file.write(rest)).await?;
-                    rest = rest.get(count..).unwrap_or_default();
-                }
-                Ok(())
-            }
-            Self::Serial(serial) => AsyncWriteExt::write_all(serial, bytes).await.map_err(sort),
-            Self::Socket(socket) => socket.write_all(bytes).await.map_err(sort),
+        let mut rest = bytes;
+        while !rest.is_empty() {
+            let count = poll_fn(|cx| self.poll_write(cx, rest)).await?;
+            rest = rest.get(count..).unwrap_or_default();
         }
+        Ok(())
+    }
+
+    /// Writes some of `out`, if there is any, or reads some bytes, whichever can be done first. Cancel safe.
+    pub(super) async fn move_some(&mut self, out: &[u8], buffer: &mut [u8]) -> Result<Moved, Lost> {
+        poll_fn(|cx| {
+            if !out.is_empty()
+                && let Poll::Ready(written) = self.poll_write(cx, out)
+            {
+                return Poll::Ready(written.map(Moved::Out));
+            }
+            self.poll_read(cx, buffer).map(|read| read.map(Moved::In))
+        })
+        .await
+    }
+
+    fn poll_write(&mut self, cx: &mut Context<'_>, out: &[u8]) -> Poll<Result<usize, Lost>> {
+        let written = match self {
+            Self::Virtio(file) => loop {
+                let guard = ready!(file.poll_write_ready(cx)).map_err(Lost::Broken)?;
+                if let Some(done) = try_once(guard, |mut file| file.write(out))? {
+                    break Poll::Ready(Ok(done));
+                }
+            },
+            Self::Serial(serial) => Pin::new(serial).poll_write(cx, out),
+            Self::Socket(socket) => Pin::new(socket).poll_write(cx, out),
+        };
+        written.map(some)
+    }
+
+    fn poll_read(&mut self, cx: &mut Context<'_>, buffer: &mut [u8]) -> Poll<Result<usize, Lost>> {
+        let mut into = ReadBuf::new(buffer);
+        let read = match self {
+            Self::Virtio(file) => loop {
+                let guard = ready!(file.poll_read_ready(cx)).map_err(Lost::Broken)?;
+                if let Some(done) = try_once(guard, |mut file| file.read(into.initialize_unfilled()))? {
+                    return Poll::Ready(some(Ok(done)));
+                }
+            },
+            Self::Serial(serial) => Pin::new(serial).poll_read(cx, &mut into),
+            Self::Socket(socket) => Pin::new(socket).poll_read(cx, &mut into),
+        };
+        read.map(|read| some(read.map(|()| into.filled().len())))
+    }
+}
+
+/// What an open port did.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Moved {
+    /// It took so many bytes.
+    Out(usize),
+    /// So many bytes came.
+    In(usize),
+}
+
+/// Nothing at all: the other end is closed.
+fn some(moved: io::Result<usize>) -> Result<usize, Lost> {
+    match moved.map_err(sort)? {
+        0 => Err(Lost::Away),
+        count => Ok(count),
+    }
+}
+
+/// Does it if the port is ready; `None` if it was not after all, and is to be waited for.
+fn try_once<T>(
+    mut guard: AsyncFdReadyGuard<'_, File>,
+    work: impl FnOnce(&File) -> io::Result<T>,
+) -> Result<Option<T>, Lost> {
+    let hung_up = guard.ready().is_read_closed() || guard.ready().is_write_closed();
+    match guard.try_io(|file| work(file.get_ref())) {
+        Ok(result) => result.map(Some).map_err(sort),
+        // A hang-up that was seen once stays set in the runtime's books: register the file anew.
+        Err(_would_block) if hung_up => Err(Lost::Away),
+        Err(_would_block) => Ok(None),
     }
 }
 
@@ -72,24 +137,6 @@ impl Stream {
 )]
 pub(super) fn watched<T: AsRawFd>(file: T) -> io::Result<AsyncFd<T>> {
     AsyncFd::new(file)
-}
-
-/// Does it as soon as the port is ready.
-async fn ready<T>(
-    file: &AsyncFd<File>,
-    interest: Interest,
-    mut work: impl FnMut(&File) -> io::Result<T>,
-) -> Result<T, Lost> {
-    loop {
-        let mut guard = file.ready(interest).await.map_err(Lost::Broken)?;
-        let hung_up = guard.ready().is_read_closed() || guard.ready().is_write_closed();
-        match guard.try_io(|file| work(file.get_ref())) {
-            Ok(result) => return result.map_err(sort),
-            // A hang-up that was seen once stays set in the runtime's books: register the file anew.
-            Err(_would_block) if hung_up => return Err(Lost::Away),
-            Err(_would_block) => {}
-        }
-    }
 }
 
 /// The host's end closed, the port unplugged: it may come back.

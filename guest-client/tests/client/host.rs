@@ -89,6 +89,17 @@ impl Line {
         }
     }
 
+    /// The next request, unless the client closes its end.
+    pub(crate) fn hear_more(&mut self) -> Option<Request> {
+        let mut byte = [0];
+        while let Ok(1) = self.stream.read(&mut byte) {
+            if let Some(Frame::Plain(json)) = self.decoder.push(&mut byte.as_slice()) {
+                return Some(Request::parse(&json).unwrap());
+            }
+        }
+        None
+    }
+
     pub(crate) fn say(&mut self, bytes: &[u8]) {
         self.stream.write_all(bytes).unwrap();
     }

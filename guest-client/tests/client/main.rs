@@ -3,6 +3,8 @@
 #[cfg(test)]
 mod actions;
 #[cfg(test)]
+mod broker;
+#[cfg(test)]
 mod channel;
 #[cfg(test)]
 mod compat;
@@ -12,6 +14,8 @@ mod host;
 mod input;
 #[cfg(test)]
 mod metadata;
+#[cfg(test)]
+mod sharing;
 #[cfg(test)]
 mod signed;
 #[cfg(test)]

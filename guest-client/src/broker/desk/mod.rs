@@ -1,0 +1,267 @@
+//! The broker's heart: who asked what, who goes next, and whose an answer is.
+//!
+//! In:  programs that come and go, their requests, the host's lines; the time. Out: lines for the host, and whom its
+//! answers belong to.
+//!
+//! Invariant: an answer goes to the program that asked under its id and to nobody else; nothing here makes up a verdict,
+//! only the host does; memory is bounded whatever programs do.
+
+mod limits;
+mod turn;
+
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::time::Duration;
+
+use fence_vmchannel_protocol::limits::TIMEOUT_MIN;
+use fence_vmchannel_protocol::{Ask, Reason, Request, RequestId, encode_line};
+use tokio::time::Instant;
+
+use super::bucket::Bucket;
+use super::policy::Rights;
+pub(super) use limits::PROGRAMS;
+use limits::{OWNED, OWNED_FOR, REQUESTS, WAITING};
+use turn::Turns;
+
+/// A program's number, in the order of coming.
+pub(super) type ProgramId = u64;
+
+/// The host answers by the end of a request's time; this much later it is not awaited any more.
+const LATE: Duration = Duration::from_secs(5);
+
+/// Why a request does not go to the host; all of them are refusals of the broker.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Declined {
+    pub(super) reason: Reason,
+    pub(super) detail: String,
+}
+
+/// A request, and its line where that is signed: then it passes as it came.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Question {
+    pub(super) request: Request,
+    pub(super) signed: Option<Vec<u8>>,
+}
+
+/// A request that waits for its turn.
+#[derive(Debug)]
+struct Waiting {
+    question: Question,
+    since: Instant,
+}
+
+/// A request that the host has.
+#[derive(Debug)]
+struct Asked {
+    question: Question,
+    /// Nobody, once its program is gone.
+    program: Option<ProgramId>,
+    user: u32,
+    first: bool,
+    until: Instant,
+    /// The host has said something about it.
+    was_heard: bool,
+}
+
+#[derive(Debug)]
+struct Program {
+    rights: Rights,
+    waiting: VecDeque<Waiting>,
+    /// When it was served last, in turns.
+    served: u64,
+}
+
+/// All programs and their requests.
+#[derive(Debug)]
+pub(super) struct Desk {
+    programs: BTreeMap<ProgramId, Program>,
+    came: ProgramId,
+    asked: HashMap<RequestId, Asked>,
+    turns: Turns,
+    bucket: Bucket,
+    /// Whose the ids of power requests are, for as long as the host may repeat their verdicts.
+    owned: VecDeque<(RequestId, u32, Instant)>,
+}
+
+impl Desk {
+    pub(super) fn new(now: Instant) -> Self {
+        Self {
+            programs: BTreeMap::new(),
+            came: 0,
+            asked: HashMap::new(),
+            turns: Turns::default(),
+            bucket: Bucket::new(REQUESTS, now),
+            owned: VecDeque::new(),
+        }
+    }
+
+    /// A program came; `None` when there are too many of its kind.
+    pub(super) fn join(&mut self, rights: Rights) -> Option<ProgramId> {
+        let present = self.programs.values().map(|program| &program.rights);
+        if !limits::may_join(&rights, &present) {
+            return None;
+        }
+        self.came += 1;
+        self.programs.insert(self.came, Program { rights, waiting: VecDeque::new(), served: 0 });
+        Some(self.came)
+    }
+
+    /// A program is gone: what the host has of it goes on, what waits is never asked.
+    pub(super) fn leave(&mut self, id: ProgramId) {
+        self.programs.remove(&id);
+        for asked in self.asked.values_mut().filter(|asked| asked.program == Some(id)) {
+            asked.program = None;
+        }
+    }
+
+    /// The connection to the host is gone, and with it all that was asked: everybody has to ask again.
+    pub(super) fn host_is_lost(&mut self) {
+        self.programs.clear();
+        self.asked.clear();
+    }
+
+    /// A program asks.
+    pub(super) fn ask(&mut self, from: ProgramId, question: Question, now: Instant) -> Result<(), Declined> {
+        let Some(rights) = self.programs.get(&from).map(|program| program.rights.clone()) else {
+            return Ok(()); // gone meanwhile
+        };
+        let Request { id, ref ask, .. } = question.request;
+        if !rights.permit(ask) {
+            let (user, may) = (rights.user, rights.words());
+            let detail = format!("by this guest's own broker: user {user} may ask {may}; see broker.toml");
+            return Err(Declined { reason: Reason::NotPermitted, detail });
+        }
+        self.own(&question, rights.user, now)?;
+        if let Some(asked) = self.asked.get_mut(&id) {
+            asked.program = Some(from); // it came again by another connection, or heard nothing for a while
+        }
+        for program in self.programs.values_mut() {
+            program.waiting.retain(|waiting| waiting.question.request.id != id);
+        }
+        let Some(program) = self.programs.get_mut(&from) else { return Ok(()) };
+        if program.waiting.len() >= WAITING {
+            let detail = format!("the broker keeps {WAITING} requests of a program: wait for their answers");
+            return Err(Declined { reason: Reason::Busy, detail });
+        }
+        program.waiting.push_back(Waiting { question, since: now });
+        Ok(())
+    }
+
+    /// An id belongs to the user who used it first, and means one request.
+    fn own(&mut self, question: &Question, user: u32, now: Instant) -> Result<(), Declined> {
+        let Request { id, ref ask, .. } = question.request;
+        self.owned.retain(|(_, _, until)| *until > now);
+        let present = self.programs.values().flat_map(|program| {
+            program.waiting.iter().map(|waiting| (program.rights.user, &waiting.question.request))
+        });
+        let present = present.chain(self.asked.values().map(|asked| (asked.user, &asked.question.request)));
+        let is_foreign = present
+            .filter(|(_, other)| other.id == id)
+            .any(|(owner, other)| owner != user || other.ask != *ask)
+            || self.owned.iter().any(|(other, owner, _)| *other == id && *owner != user);
+        if is_foreign {
+            let detail = "another request has this id; ids are random numbers".to_owned();
+            return Err(Declined { reason: Reason::BadRequest, detail });
+        }
+        if matches!(ask, Ask::Power(..)) {
+            self.owned.retain(|(other, _, _)| *other != id);
+            self.owned.truncate(OWNED - 1);
+            self.owned.push_front((id, user, now + OWNED_FOR));
+        }
+        Ok(())
+    }
+
+    /// Whether a line can go to the host now.
+    pub(super) fn has_turn(&self, now: Instant) -> bool {
+        self.pick(now).is_some()
+    }
+
+    /// The next line for the host.
+    pub(super) fn next_line(&mut self, now: Instant) -> Option<Vec<u8>> {
+        let (id, place) = self.pick(now)?;
+        let program = self.programs.get_mut(&id)?;
+        let waiting = program.waiting.remove(place)?;
+        let Rights { user, first, .. } = program.rights;
+        program.served = self.turns.next(user);
+        self.bucket.take(now);
+        let line = waiting.line(now)?;
+        let Question { request, .. } = &waiting.question;
+        let until = now + request.delay + request.timeout + LATE;
+        let was_heard = false;
+        let asked = Asked { question: waiting.question, program: Some(id), user, first, until, was_heard };
+        self.asked.insert(asked.question.request.id, asked);
+        Some(line)
+    }
+
+    /// Whose the host's answer is; nobody's where it was not asked, or its program is gone.
+    pub(super) fn heard(&mut self, id: RequestId, is_final: bool) -> Option<ProgramId> {
+        let asked = self.asked.get_mut(&id)?;
+        asked.was_heard = true;
+        let program = asked.program;
+        if is_final {
+            self.asked.remove(&id);
+            for program in self.programs.values_mut() {
+                program.waiting.retain(|waiting| waiting.question.request.id != id); // asked twice, answered
+            }
+        }
+        program
+    }
+
+    /// The host could not read a line: all that it has not spoken of are asked again, by the same ids.
+    pub(super) fn ask_again(&mut self, now: Instant) {
+        for asked in self.asked.values().filter(|asked| !asked.was_heard) {
+            if let Some(program) = asked.program.and_then(|id| self.programs.get_mut(&id)) {
+                let id = asked.question.request.id;
+                program.waiting.retain(|waiting| waiting.question.request.id != id);
+                program.waiting.push_front(Waiting { question: asked.question.clone(), since: now });
+            }
+        }
+    }
+
+    /// Those with a signed request that the host has not spoken of: it tells them of a bad signature under no id.
+    pub(super) fn signers(&self) -> Vec<ProgramId> {
+        let unheard = self.asked.values().filter(|asked| !asked.was_heard && asked.question.signed.is_some());
+        unheard.filter_map(|asked| asked.program).collect()
+    }
+
+    /// The requests whose time is over before their turn came; they are never asked.
+    pub(super) fn expire(&mut self, now: Instant) -> Vec<(ProgramId, RequestId)> {
+        self.asked.retain(|_, asked| asked.until > now);
+        let mut expired = Vec::new();
+        for (program, Program { waiting, .. }) in &mut self.programs {
+            let over = waiting.iter().filter(|waiting| waiting.until() <= now);
+            expired.extend(over.map(|waiting| (*program, waiting.question.request.id)));
+            waiting.retain(|waiting| waiting.until() > now);
+        }
+        expired
+    }
+
+    /// When to look again though nothing happens.
+    pub(super) fn wake_at(&self, now: Instant) -> Option<Instant> {
+        let waiting = || self.programs.values().flat_map(|program| &program.waiting);
+        let ends = waiting().map(Waiting::until).chain(self.asked.values().map(|asked| asked.until));
+        let next_tokens = [0, limits::RESERVE].map(|reserve| self.bucket.ready_at(reserve));
+        let tokens = next_tokens.into_iter().filter(|at| *at > now && waiting().next().is_some());
+        ends.chain(tokens).min()
+    }
+}
+
+impl Waiting {
+    fn until(&self) -> Instant {
+        self.since + self.question.request.timeout
+    }
+
+    /// A newline, which ends whatever half line lies on the way, and the request with the time that is left of it.
+    fn line(&self, now: Instant) -> Option<Vec<u8>> {
+        let Question { request, signed } = &self.question;
+        let left = request.timeout.saturating_sub(now.saturating_duration_since(self.since));
+        let line = match signed {
+            Some(line) => line.clone(),
+            // It was read from a line of the same length or a longer one.
+            None => encode_line(&Request { timeout: left.max(TIMEOUT_MIN), ..request.clone() }).ok()?,
+        };
+        Some([b"\n", line.as_slice()].concat())
+    }
+}
+
+#[cfg(test)]
+mod tests;
