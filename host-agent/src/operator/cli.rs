@@ -8,6 +8,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
+use super::channel::key::KeyCommand;
 use super::convert::ConvertArgs;
 use crate::policy::Action;
 
@@ -118,6 +119,9 @@ pub enum ChannelCommand {
         #[arg(value_name = "DOMAIN")]
         domains: Vec<String>,
     },
+    /// Give guests keys, so that only signed requests of them may act; take keys away, or list them.
+    #[command(subcommand)]
+    Key(KeyCommand),
 }
 
 /// How to add.

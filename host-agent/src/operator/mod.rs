@@ -27,6 +27,7 @@ use crate::config::{Config, ConfigError};
 use crate::control::AskError;
 use crate::daemon::{self, DaemonError};
 use crate::hooks::install::InstallError;
+use channel::key::{self, KeyCommand};
 use cli::{ChannelCommand, Command, CommandLine};
 use report::tell;
 
@@ -48,6 +49,9 @@ pub enum Failure {
     /// The old configuration.
     #[error(transparent)]
     Convert(#[from] convert::ConvertError),
+    /// Keys.
+    #[error(transparent)]
+    Key(#[from] channel::key::KeyCommandError),
     /// libvirt.
     #[error(transparent)]
     Libvirt(#[from] channel::LibvirtError),
@@ -118,6 +122,11 @@ fn run(line: &CommandLine, out: &mut dyn Write) -> Result<u8, Failure> {
         Command::Channel(ChannelCommand::Show { domains }) => {
             tell(&channel::show(&config, domains)?, json, out)?
         }
+        Command::Channel(ChannelCommand::Key(command)) => match command {
+            KeyCommand::Add(args) => tell(&key::add(&config, args)?, json, out)?,
+            KeyCommand::Remove(args) => tell(&key::remove(&config, args)?, json, out)?,
+            KeyCommand::List { domains } => tell(&key::list(&config, domains)?, json, out)?,
+        },
         Command::Hook(command) => hook::hook(&config, command, json, out)?,
         Command::CheckConfig | Command::ConvertConfig(_) => 0,
     })

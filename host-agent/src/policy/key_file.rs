@@ -14,7 +14,11 @@ use fence_vmchannel_protocol::signing::Key;
 /// The longest key file that is read: a key and a line ending.
 const FILE_BYTES: u64 = 4096 + 2;
 
-pub(super) fn read(path: &Path) -> Result<Key, String> {
+/// The key in this file.
+///
+/// # Errors
+/// What is wrong with it, and what to do.
+pub fn read(path: &Path) -> Result<Key, String> {
     // Without O_NONBLOCK, a pipe in the key's place would hold everything up.
     let file = OpenOptions::new().read(true).custom_flags(nix::libc::O_NONBLOCK).open(path);
     let file = file.map_err(|error| format!("the key cannot be read: {error}"))?;

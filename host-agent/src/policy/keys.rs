@@ -20,7 +20,7 @@ pub const NO_KEY: &str = "no key that can be used may do";
 
 /// A `[[signed]]` table.
 #[derive(Debug)]
-pub(super) struct KeyRule {
+pub struct KeyRule {
     pub(super) from: Vec<Selector>,
     pub(super) keys: Vec<ListedKey>,
     /// File and line.
@@ -29,12 +29,64 @@ pub(super) struct KeyRule {
 
 /// One of its keys.
 #[derive(Debug)]
-pub(super) struct ListedKey {
+pub struct ListedKey {
     pub(super) id: KeyId,
     pub(super) file: PathBuf,
     /// `None` while its file cannot be used.
     pub(super) key: Option<Arc<Key>>,
     pub(super) actions: Vec<Action>,
+}
+
+impl KeyRule {
+    /// Whether this domain has to sign by this rule.
+    #[must_use]
+    pub fn is_about(&self, source: &Domain) -> bool {
+        self.from.iter().any(|selector| selector.fits(source))
+    }
+
+    /// Whom it is about, as words of a policy file.
+    #[must_use]
+    pub fn from(&self) -> Vec<String> {
+        self.from.iter().map(ToString::to_string).collect()
+    }
+
+    /// Its keys.
+    #[must_use]
+    pub fn keys(&self) -> &[ListedKey] {
+        &self.keys
+    }
+
+    /// File and line.
+    #[must_use]
+    pub fn place(&self) -> &str {
+        &self.place
+    }
+}
+
+impl ListedKey {
+    /// Its name.
+    #[must_use]
+    pub fn id(&self) -> &KeyId {
+        &self.id
+    }
+
+    /// Its file.
+    #[must_use]
+    pub fn file(&self) -> &Path {
+        &self.file
+    }
+
+    /// What may be asked with it.
+    #[must_use]
+    pub fn actions(&self) -> &[Action] {
+        &self.actions
+    }
+
+    /// Whether its file could be read.
+    #[must_use]
+    pub fn is_usable(&self) -> bool {
+        self.key.is_some()
+    }
 }
 
 /// The key that a request was signed with. Only [`Policy::open`] makes one.
@@ -117,6 +169,12 @@ impl Policy {
         Err(Refusal { reason: Reason::NotPermitted, rule })
     }
 
+    /// Who has to sign.
+    #[must_use]
+    pub fn key_rules(&self) -> &[KeyRule] {
+        &self.key_rules
+    }
+
     /// Whether any guest has to sign.
     #[must_use]
     pub fn has_keys(&self) -> bool {
@@ -142,7 +200,7 @@ impl Policy {
     }
 
     fn key_rules_of(&self, source: &Domain) -> impl Iterator<Item = &KeyRule> {
-        self.key_rules.iter().filter(|rule| rule.from.iter().any(|selector| selector.fits(source)))
+        self.key_rules.iter().filter(|rule| rule.is_about(source))
     }
 
     fn keys_of(&self, source: &Domain) -> impl Iterator<Item = &ListedKey> {

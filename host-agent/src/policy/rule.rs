@@ -89,6 +89,17 @@ impl Selector {
     }
 }
 
+impl fmt::Display for Selector {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Everyone => f.write_str("*"),
+            Self::Cluster(label) => write!(f, "cluster:{label}"),
+            Self::Uuid(uuid) => uuid.fmt(f),
+            Self::Name(name) => name.fmt(f),
+        }
+    }
+}
+
 impl FromStr for Selector {
     type Err = String;
 

@@ -6,6 +6,7 @@
 
 mod apply;
 mod definition;
+pub mod key;
 mod machine;
 mod nearest;
 mod plan;
