@@ -286,7 +286,7 @@ fn on_starts_what_is_off_and_leaves_alone_what_runs() {
 
 /// The events of a stop whose process ends a while after libvirt said that it does not migrate.
 fn gone_late(killed: bool) -> Vec<Event> {
-    let kill = killed.then(|| [GraceOver, FoundAgain(Found::Unattended)]);
+    let kill = killed.then_some([GraceOver, FoundAgain(Found::Unattended)]);
     [Event::Found(Found::Running), LookIsOld]
         .into_iter()
         .chain(kill.into_iter().flatten())
