@@ -47,12 +47,13 @@ pub async fn look(hypervisor: &dyn Hypervisor, domain: &Domain) -> Result<PowerS
             if let Sighting::Runs(_) = hypervisor.process_of(domain.uuid, RECENTLY).await {
                 return Ok(PowerState::On);
             }
-            settled(hypervisor, domain).await.map_err(|_| Reason::UnknownState)?
+            let standing = settled(hypervisor, domain).await.map_err(|_| Reason::UnknownState)?;
+            if let Some(seen) = glance(hypervisor, domain) {
+                return seen; // it was started meanwhile
+            }
+            standing
         }
     };
-    if let Some(seen) = glance(hypervisor, domain) {
-        return seen;
-    }
     let process = hypervisor.process_of(domain.uuid, RECENTLY).await;
     match (standing, process) {
         (_, Sighting::Runs(_)) => Ok(PowerState::On),

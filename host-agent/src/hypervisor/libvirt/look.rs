@@ -22,6 +22,30 @@ use crate::hypervisor::CallError;
 /// So many problems are remembered as told.
 const MAX_TOLD: usize = 1024;
 
+/// Some of all domains: a long list is read on several connections at once.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Share {
+    number: u128,
+    of: u128,
+}
+
+impl Share {
+    /// So many shares, which together are all domains.
+    pub(super) fn all(of: u128) -> impl Iterator<Item = Self> {
+        (0..of).map(move |number| Self { number, of })
+    }
+
+    fn has(self, uuid: Uuid) -> bool {
+        uuid.as_u128() % self.of == self.number
+    }
+}
+
+/// How many domains there are, running or not.
+pub(super) fn count(connect: &Connect) -> Result<u32, CallError> {
+    let active = connect.num_of_domains().map_err(call_error)?;
+    Ok(active.saturating_add(connect.num_of_defined_domains().map_err(call_error)?))
+}
+
 /// How to look at a domain. Cheap to clone.
 #[derive(Debug, Clone)]
 pub(super) struct Look {
@@ -36,14 +60,17 @@ impl Look {
         Self { guests_dir: Arc::new(guests_dir), run_dir: run_dir.map(Arc::new), told: Arc::default() }
     }
 
-    /// Every domain. One that vanishes meanwhile is left out; so is one whose XML cannot be used, with a warning. Any
-    /// other error fails the whole list, as a domain that is missing in it would pass for gone.
-    pub(super) fn all(&self, connect: &Connect) -> Result<Vec<Domain>, CallError> {
+    /// Every domain of this share of them. One that vanishes meanwhile is left out; so is one whose XML cannot be used, with a
+    /// warning. Any other error fails the whole list, as a domain that is missing in it would pass for gone.
+    pub(super) fn all(&self, connect: &Connect, share: Share) -> Result<Vec<Domain>, CallError> {
         let handles = connect.list_all_domains(0).map_err(call_error)?;
         let transient = transient(connect)?;
-        let mut domains = Vec::with_capacity(handles.len());
+        let mut domains = Vec::new();
         for handle in handles {
             let uuid = handle.get_uuid().map_err(call_error)?;
+            if !share.has(uuid) {
+                continue;
+            }
             let persistent = !transient.contains(&uuid);
             match self.read(&handle, persistent) {
                 Ok((standing, Ok(xml))) => {

@@ -21,13 +21,14 @@ use std::sync::{Mutex, OnceLock};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use futures_util::future::try_join_all;
 use uuid::Uuid;
 
 pub use self::place::StartError;
 
 use self::act::Started;
 use self::keeper::Keeper;
-use self::look::Look;
+use self::look::{Look, Share};
 use self::place::Place;
 use self::pool::{Lane, Pool, Supply};
 use self::scan::Scan;
@@ -37,6 +38,9 @@ use crate::policy::Permit;
 
 /// All domains at once may take longer: libvirt holds the list back while any domain is being destroyed.
 const LIST_DEADLINE: Duration = Duration::from_secs(30);
+/// From so many domains on the list is read in shares, each on a connection of its own.
+const MANY: u32 = 256;
+const SHARES: u128 = 3;
 /// Asking for a job must not delay a stop.
 const JOB_DEADLINE: Duration = Duration::from_secs(1);
 /// libvirt itself waits 10 s before it kills, and then for the kernel.
@@ -138,8 +142,13 @@ impl Hypervisor for Libvirt {
     }
 
     async fn domains(&self) -> Result<Vec<Domain>, CallError> {
-        let look = self.look.clone();
-        self.pool.call(Lane::Look, LIST_DEADLINE, move |connect| look.all(connect)).await
+        let count = self.pool.call(Lane::Look, LIST_DEADLINE, look::count).await?;
+        let shares = if count < MANY { 1 } else { SHARES };
+        let one = |share| {
+            let look = self.look.clone();
+            self.pool.call(Lane::Look, LIST_DEADLINE, move |connect| look.all(connect, share))
+        };
+        Ok(try_join_all(Share::all(shares).map(one)).await?.concat())
     }
 
     async fn domain(&self, uuid: Uuid) -> Result<Domain, CallError> {

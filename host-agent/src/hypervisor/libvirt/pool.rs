@@ -14,8 +14,8 @@ use virt::connect::Connect;
 use super::link::Link;
 use crate::hypervisor::CallError;
 
-/// Lookups at the same time.
-const LOOKS: usize = 4;
+/// Lookups at the same time; a long list takes some of them.
+const LOOKS: usize = 6;
 /// Calls that hang after their deadline, before no more are begun.
 const MAX_HUNG: usize = 32;
 
