@@ -12,9 +12,11 @@ host := $(shell uname -m)-unknown-linux-gnu
 DESTDIR ?=
 prefix := /usr
 INSTALL := install -D
+# Debian's place; zsh itself looks into $(prefix)/share/zsh/site-functions.
+zsh_completions := $(prefix)/share/zsh/vendor-completions
 
 .DEFAULT_GOAL := help
-.PHONY: help toolchain deps build guest-client check simulate simulate-broken fuzz mutants demo bench endurance soak install install-compat fmt clean
+.PHONY: help toolchain deps build guest-client check simulate simulate-broken fuzz mutants demo bench endurance soak man install install-compat fmt clean
 
 help: ## print this
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 24
@@ -69,6 +71,9 @@ endurance: toolchain deps ## the long versions of the tests: hundreds of rounds 
 soak: toolchain deps ## everything at once for MINUTES (10), and nothing grows (as root)
 	@tests/soak $(or $(MINUTES),10)
 
+man: toolchain ## make the man pages and completions anew from the programs' own options
+	cargo run -q -p fence-vmchannel-handbook
+
 install: ## copy the built programs and their files; DESTDIR= puts them under a directory
 	$(INSTALL) -m 0755 $(target)/release/fence-vmchanneld $(DESTDIR)$(prefix)/sbin/fence-vmchanneld
 	$(INSTALL) -m 0755 $(target)/release/fence-vmchannel-hook \
@@ -82,6 +87,11 @@ install: ## copy the built programs and their files; DESTDIR= puts them under a 
 	$(INSTALL) -m 0644 udev/fence-vmchannel.sysusers.conf $(DESTDIR)$(prefix)/lib/sysusers.d/fence-vmchannel.conf
 	$(INSTALL) -m 0644 -t $(DESTDIR)$(prefix)/share/doc/fence-vmchannel README.md CHANGELOG.md SECURITY.md
 	cp -R docs $(DESTDIR)$(prefix)/share/doc/fence-vmchannel/
+	$(INSTALL) -m 0644 -t $(DESTDIR)$(prefix)/share/man/man5 $(wildcard docs/man/*.5)
+	$(INSTALL) -m 0644 -t $(DESTDIR)$(prefix)/share/man/man8 $(wildcard docs/man/*.8)
+	$(INSTALL) -m 0644 -t $(DESTDIR)$(prefix)/share/bash-completion/completions $(wildcard completions/bash/*)
+	$(INSTALL) -m 0644 -t $(DESTDIR)$(prefix)/share/fish/vendor_completions.d $(wildcard completions/fish/*)
+	$(INSTALL) -m 0644 -t $(DESTDIR)$(zsh_completions) $(wildcard completions/zsh/*)
 
 install-compat: ## let fence_virt and fence_xvm be names of fence_vmchannel (not beside the package fence-virt)
 	@for name in fence_virt fence_xvm; do \

@@ -119,6 +119,12 @@ pub(super) fn read(arguments: impl IntoIterator<Item = OsString>) -> Result<Writ
     })
 }
 
+/// The command line, for the handbook and completions.
+#[must_use]
+pub fn command() -> clap::Command {
+    Arguments::command()
+}
+
 /// The help text.
 #[must_use]
 pub fn help() -> String {

@@ -21,7 +21,7 @@ use fence_vmchannel_protocol::{Ask, WordError};
 use crate::action::{Action, ActionError};
 use written::Written;
 
-pub use argv::help;
+pub use argv::{command, help};
 pub use personality::Personality;
 pub use transport::{Credentials, Parity, SerialParams, Strength, Transport};
 
