@@ -80,6 +80,9 @@ fn act(options: &Options, started: Instant) -> Finding {
             let there = port::validate(device.as_deref(), &Places::default());
             there.map_err(ConversationError::from).and_then(|()| Ok(SigningKey::of(&transport).map(drop)?))
         }
+        (Action::ValidateAll, Transport::Serial { device, .. }) => {
+            port::validate(Some(device), &Places::default()).map_err(ConversationError::from)
+        }
         _ => Ok(()),
     };
     match validated {

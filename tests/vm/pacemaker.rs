@@ -2,9 +2,11 @@
 //!
 //! The daemon runs alone (`--stand-alone`), so what is not here is the rest of a cluster: membership and the scheduler.
 
-use std::time::Duration;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
 
 use fence_vmchannel_tests::debian::Packages;
+use fence_vmchannel_tests::guest::Process;
 use fence_vmchannel_tests::image::Image;
 use fence_vmchannel_tests::{Agent, Channel, Guest, Lab, Ran, Result};
 
@@ -121,5 +123,37 @@ fn pacemaker_s_old_devices_of_fence_xvm_and_fence_virt_go_over_the_guest_s_chann
     assert!(list.output.contains(&format!("pm2{} {} off", " ".repeat(29), target.uuid())), "{}", list.output);
     assert_eq!((denied.exit_code, denied.output.as_str()), (3, "Permission denied\n"));
     agent.wait_for_log(&["audit", "process-gone", "pm2"], Duration::from_secs(1))?;
+    Ok(())
+}
+
+/// The node's Pacemaker fences the other one, and its agent is under way when this returns.
+fn shoot(node: &Guest<'_>, other: &str) -> Result<()> {
+    let fence = format!("stonith_admin --fence {other} --timeout 60; echo $? >/tmp/ended");
+    let under_way = "until pidof fence_vmchannel >/dev/null; do usleep 20000; done";
+    succeed(node, &format!("{{ {fence}; }} >/dev/null 2>&1 & {under_way}")).map(drop)
+}
+
+#[test]
+fn of_two_nodes_whose_pacemakers_fence_each_other_one_survives_and_hears_of_its_success() -> Result<()> {
+    let lab = lab()?;
+    let agent = Agent::start(&lab)?;
+    let device = "--agent fence_vmchannel --option pcmk_host_map='pm1:pm1;pm2:pm2'";
+    let nodes = [node(&lab, "pm1", device)?, node(&lab, "pm2", device)?];
+    let processes = [nodes[0].process()?, nodes[1].process()?];
+
+    agent.sigstop()?; // so that both ask before either is heard
+    shoot(&nodes[0], "pm2")?;
+    shoot(&nodes[1], "pm1")?;
+    agent.sigcont()?;
+    let deadline = Instant::now() + Duration::from_secs(30);
+    while !processes.iter().any(Process::is_gone) && Instant::now() < deadline {
+        sleep(Duration::from_millis(5)); // two processes are watched at once
+    }
+    let survivor = if processes[0].is_gone() { &nodes[1] } else { &nodes[0] };
+    let ended = survivor.run("until test -s /tmp/ended; do usleep 20000; done; cat /tmp/ended")?;
+
+    assert_eq!(ended.output.trim(), "0", "the survivor's Pacemaker: {}", agent.log().join("\n"));
+    assert_eq!(processes.iter().filter(|process| process.is_gone()).count(), 1);
+    assert!(survivor.is_running());
     Ok(())
 }

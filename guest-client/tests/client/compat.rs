@@ -30,7 +30,8 @@ fn their_standard_input_is_read_under_their_name() {
         let mut agent = Command::new(CLIENT);
         agent.arg0(name).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = agent.spawn().unwrap();
-        let keys = b"action=validate-all\nport=web2\nipport=1229\nauth=sha256\nhash=sha256\nkey_file=/k\ntimeout=30\n";
+        let keys =
+            b"action=null\nport=web2\nipport=1229\nauth=sha256\nhash=sha256\nkey_file=/k\ntimeout=30\n";
         std::io::Write::write_all(&mut child.stdin.take().unwrap(), keys).unwrap();
 
         let output = child.wait_with_output().unwrap();
@@ -57,4 +58,16 @@ fn only_the_method_that_proves_the_stop_is_taken() {
     assert_eq!((onoff.code, onoff.err.as_str()), (0, ""));
     assert_eq!(cycle.code, 1);
     assert!(cycle.err.contains("must be onoff"), "{cycle:?}");
+}
+
+#[test]
+fn validate_all_looks_for_the_serial_port() {
+    let (_master, _slave, device) = crate::host::terminal();
+
+    let there = client(&["--compat", "fence_virt", "-o", "validate-all", "-D", &device]);
+    let none = client(&["--compat", "fence_virt", "-o", "validate-all", "-D", "/dev/none"]);
+
+    assert_eq!((there.code, there.err.as_str()), (0, ""));
+    assert_eq!(none.code, 1);
+    assert!(none.err.contains("there is no /dev/none"), "{none:?}");
 }
