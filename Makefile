@@ -16,7 +16,7 @@ INSTALL := install -D
 zsh_completions := $(prefix)/share/zsh/vendor-completions
 
 .DEFAULT_GOAL := help
-.PHONY: help toolchain deps build guest-client check simulate simulate-broken fuzz mutants demo bench endurance soak man install install-compat fmt clean
+.PHONY: help toolchain deps build guest-client check simulate simulate-broken fuzz mutants demo bench compatibility endurance soak man install install-compat fmt clean
 
 help: ## print this
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 24
@@ -64,6 +64,9 @@ demo: toolchain deps ## two real guests, one fences the other (as root; KEEP=1 l
 
 bench: toolchain deps ## measure beside fence_virtd and direct libvirt calls (as root; FENCE_BENCH=quick, or some sections)
 	@tests/bench
+
+compatibility: toolchain deps ## try every client against every server, in every way, and write docs/compatibility.md (as root)
+	@tests/compatibility
 
 endurance: toolchain deps ## the long versions of the tests: hundreds of rounds (as root; ROUNDS=N, ONLY=PART)
 	@tests/endurance

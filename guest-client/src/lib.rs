@@ -64,7 +64,7 @@ fn act(options: &Options, started: Instant) -> Finding {
     let transport = way(options);
     if let Some(ask) = &options.ask {
         let Transport::Channel { device, .. } = &transport else {
-            return legacy::ask(&transport, ask, options, started).and(no_answer(ask));
+            return legacy::ask(&transport, ask, options, started);
         };
         let key = SigningKey::of(&transport).map_err(ConversationError::from);
         return match key.and_then(|key| ask_host(ask, (device.as_deref(), key), options, started)) {

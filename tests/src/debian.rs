@@ -72,6 +72,12 @@ impl Packages {
         Ok(found.into_iter().map(|(place, file)| (file, place)).collect())
     }
 
+    /// Where a file of the tree is.
+    #[must_use]
+    pub fn path(&self, file: &str) -> PathBuf {
+        self.root.join(file)
+    }
+
     fn place(&self, file: &Path) -> PathBuf {
         file.strip_prefix(&self.root).or_else(|_| file.strip_prefix("/")).unwrap_or(file).to_owned()
     }

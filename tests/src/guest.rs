@@ -47,7 +47,26 @@ pub enum Channel {
     SerialConnect,
     /// The second serial port (ttyS1); QEMU listens in the agent's directory.
     SerialBind,
+    /// A further serial port, with a socket at this path on which QEMU listens.
+    SerialAt {
+        /// The socket's path.
+        path: String,
+        /// 2 is ttyS2.
+        port: u8,
+    },
+    /// An address in the guest's user network that leads to the agent's socket, as fence_virtd's "vmchannel".
+    Guestfwd,
+    /// As [`Self::Guestfwd`], with a socket at this path on which QEMU listens.
+    GuestfwdAt {
+        /// The socket's path.
+        path: String,
+        /// The address in the guest's network, instead of [`GUESTFWD`].
+        address: &'static str,
+    },
 }
+
+/// Where fence_virt's clients look for a channel in the user network.
+pub const GUESTFWD: &str = "10.0.2.179";
 
 /// A guest that is to be.
 #[derive(Debug, Clone)]

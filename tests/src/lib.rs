@@ -25,13 +25,16 @@
 
 pub mod asker;
 pub mod attack;
+pub mod compat;
 pub mod debian;
 pub mod dice;
 pub mod error;
+pub mod fence_virt;
 pub mod guest;
 pub mod host;
 pub mod image;
 pub mod lab;
+pub mod network;
 pub mod peer;
 pub mod programs;
 pub mod rounds;
@@ -44,6 +47,7 @@ pub use guest::{Channel, Guest};
 pub use host::Agent;
 
 pub use lab::Lab;
+pub use network::Network;
 pub use peer::Peer;
 
 pub use programs::Ran;

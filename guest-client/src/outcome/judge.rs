@@ -116,7 +116,7 @@ fn not_done(word: &str, reason: Reason, action: Action, ask: &Ask, verdict: &Ver
 
 /// `list`: `name,uuid`. `list-status`: `name,uuid,on|off|unknown`: the fields of the fence-agents family in the words
 /// that fence_virt and this protocol use for the state.
-fn list_line(action: Action, item: &Item) -> String {
+pub(crate) fn list_line(action: Action, item: &Item) -> String {
     let line = format!("{},{}", item.name, item.uuid);
     if action != Action::ListStatus {
         return line;

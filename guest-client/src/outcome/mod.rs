@@ -17,7 +17,7 @@ use fence_vmchannel_protocol::{Item, Verdict};
 
 use crate::options::{Options, Personality};
 
-pub(crate) use judge::judge;
+pub(crate) use judge::{judge, list_line};
 
 /// The exit codes of a fence agent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -71,6 +71,11 @@ impl Finding {
     /// A list, with the lines that tell it.
     pub(crate) fn list(items: Vec<Item>, told: Vec<String>) -> Self {
         Self { items, ..Self::success(told) }
+    }
+
+    /// The answer to `status` of a target that is off.
+    pub(crate) fn off(told: String) -> Self {
+        Self { exit: Exit::Off, ..Self::success(vec![told]) }
     }
 
     /// The host said that this guest may not.

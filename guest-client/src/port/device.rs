@@ -14,13 +14,11 @@ use nix::errno::Errno;
 use nix::fcntl::OFlag;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use tokio::net::UnixStream;
-use tokio_serial::{ClearBuffer, SerialPort, SerialPortBuilderExt};
+use tokio_serial::{ClearBuffer, DataBits, SerialPort, SerialPortBuilderExt, StopBits};
 
 use super::opening::Attempt;
 use super::stream::{Stream, watched};
-
-/// The usual rate of a virtual machine's serial port; QEMU's socket behind it knows no rate.
-const BAUD: u32 = 115_200;
+use crate::options::{Parity, SerialParams};
 
 /// The device, between two openings.
 pub(super) struct Device {
@@ -28,11 +26,16 @@ pub(super) struct Device {
     /// A virtio port whose host is away. It stays open, so that no other program takes it in the middle of an order.
     held: Option<File>,
     was_open: bool,
+    params: SerialParams,
 }
 
 impl Device {
     pub(super) fn new(path: PathBuf) -> Self {
-        Self { path, held: None, was_open: false }
+        Self { path, held: None, was_open: false, params: SerialParams::default() }
+    }
+
+    pub(super) fn set(&mut self, params: Option<SerialParams>) {
+        self.params = params.unwrap_or_default();
     }
 
     pub(super) fn path(&self) -> &Path {
@@ -80,7 +83,21 @@ impl Device {
     /// The serial crate locks the port by flock, so that even two programs of root do not read each other's bytes.
     fn open_serial(&self) -> io::Result<Attempt<Stream>> {
         let path = self.path.to_str().ok_or(io::ErrorKind::InvalidInput)?;
-        let serial = match tokio_serial::new(path, BAUD).open_native_async() {
+        let params = &self.params;
+        let builder = tokio_serial::new(path, params.speed)
+            .data_bits(match params.data_bits {
+                5 => DataBits::Five,
+                6 => DataBits::Six,
+                7 => DataBits::Seven,
+                _ => DataBits::Eight,
+            })
+            .stop_bits(if params.stop_bits == 2 { StopBits::Two } else { StopBits::One })
+            .parity(match params.parity {
+                Parity::None => tokio_serial::Parity::None,
+                Parity::Odd => tokio_serial::Parity::Odd,
+                Parity::Even => tokio_serial::Parity::Even,
+            });
+        let serial = match builder.open_native_async() {
             // It was there a moment ago: that is how the crate calls a locked one.
             Err(error) if error.kind == tokio_serial::ErrorKind::NoDevice => return Ok(Attempt::Busy),
             serial => serial?,

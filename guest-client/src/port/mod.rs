@@ -17,6 +17,7 @@ use std::path::{Path, PathBuf};
 
 use tokio::time::{Instant, sleep, timeout_at};
 
+use crate::options::SerialParams;
 use crate::trace::Trace;
 use device::Device;
 pub(crate) use find::BROKER;
@@ -106,6 +107,12 @@ impl Port {
     pub(crate) fn new(ways: Ways, trace: Trace) -> Self {
         let Ways { broker, device } = ways;
         Self { broker, device: Device::new(device), stream: None, is_shared: false, trace }
+    }
+
+    /// With other settings of a serial port than the usual ones.
+    pub(crate) fn set(mut self, params: Option<SerialParams>) -> Self {
+        self.device.set(params);
+        self
     }
 
     /// The broker's socket or the device, whichever is in use.

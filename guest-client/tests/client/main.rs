@@ -13,6 +13,8 @@ mod host;
 #[cfg(test)]
 mod input;
 #[cfg(test)]
+mod legacy;
+#[cfg(test)]
 mod metadata;
 #[cfg(test)]
 mod sharing;

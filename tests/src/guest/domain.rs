@@ -5,7 +5,7 @@
 
 use std::fmt::Write;
 
-use super::{Channel, Plan};
+use super::{Channel, GUESTFWD, Plan};
 use crate::lab::rooms::{QEMU, UNSEEN_QEMU};
 
 /// Boots in under two seconds without KVM: no probing, no self tests, no calibration.
@@ -41,6 +41,7 @@ impl Plan {
             // writing to a string cannot fail
             write!(channels, "{}", channel.xml(uuid)).ok();
         }
+        let network_cards = self.network_cards();
         let disk = self.disk.as_ref().map_or_else(String::new, |path| {
             format!(
                 "<disk type='file' device='disk'><driver name='qemu' type='raw'/><source file='{path}'/>\
@@ -48,18 +49,33 @@ impl Plan {
             )
         });
         format!(
-            "<domain type='qemu'><name>{name}</name><uuid>{uuid}</uuid>{metadata}\
+            "<domain type='qemu' xmlns:qemu='http://libvirt.org/schemas/domain/qemu/1.0'><name>{name}</name><uuid>{uuid}</uuid>{metadata}\
              <memory unit='MiB'>{memory}</memory><vcpu>1</vcpu>\
              <os><type arch='x86_64' machine='{machine}'>hvm</type>{boot}</os>\
              <features><acpi/></features>{cpu}\
              <devices><emulator>{emulator}</emulator>\
              <controller type='usb' model='none'/><memballoon model='none'/>\
-             {disk}{devices}{channels}</devices></domain>\n"
+             {disk}{devices}{channels}</devices>{network_cards}</domain>\n"
         )
+    }
+
+    /// libvirt gives each guestfwd channel a user network of its own, named as the channel, with no card in it: QEMU has
+    /// not joined such networks by itself since version 3.
+    fn network_cards(&self) -> String {
+        let count = self.channels.iter().filter(|channel| channel.is_guestfwd()).count();
+        let card = |number| {
+            format!("<qemu:arg value='-device'/><qemu:arg value='virtio-net-pci,netdev=channel{number}'/>")
+        };
+        let cards: String = (0..count).map(card).collect();
+        if cards.is_empty() { cards } else { format!("<qemu:commandline>{cards}</qemu:commandline>") }
     }
 }
 
 impl Channel {
+    fn is_guestfwd(&self) -> bool {
+        matches!(self, Self::Guestfwd | Self::GuestfwdAt { .. })
+    }
+
     fn xml(&self, uuid: &str) -> String {
         const VIRTIO: &str = "<target type='virtio' name='org.fence_vmchannel.0'/>";
         const SERIAL: &str = "<target port='1'/>";
@@ -79,6 +95,17 @@ impl Channel {
             Self::SerialConnect => format!(
                 "<serial type='unix'><source mode='connect' path='{SOCKETS}/{uuid}-serial1.sock'>{RECONNECT}\
                  </source>{SERIAL}</serial>"
+            ),
+            Self::SerialAt { path, port } => format!(
+                "<serial type='unix'><source mode='bind' path='{path}'/><target port='{port}'/></serial>"
+            ),
+            Self::Guestfwd => format!(
+                "<channel type='unix'><source mode='bind' path='{SOCKETS}/{uuid}-guestfwd.sock'/>\
+                 <target type='guestfwd' address='{GUESTFWD}' port='1229'/></channel>"
+            ),
+            Self::GuestfwdAt { path, address } => format!(
+                "<channel type='unix'><source mode='bind' path='{path}'/>\
+                 <target type='guestfwd' address='{address}' port='1229'/></channel>"
             ),
             Self::SerialBind => format!(
                 "<serial type='unix'><source mode='bind' path='{SOCKETS}/{uuid}-serial1.sock'/>{SERIAL}</serial>"

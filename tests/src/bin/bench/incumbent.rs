@@ -15,16 +15,15 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use fence_vmchannel_tests::Lab;
+use fence_vmchannel_tests::fence_virt::Packages;
+pub(crate) use fence_vmchannel_tests::fence_virt::{SOCKETS, make_directory};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
 use crate::error::{Result, unexpected};
 use crate::legacy::{self, Operation, Said};
-use crate::packages::Packages;
 
-/// Where it looks for sockets, inside the lab.
-pub(crate) const SOCKETS: &str = "/run/fence-virt";
 /// The longest wait for an answer: longer than its client's own.
 const PATIENCE: Duration = Duration::from_secs(60);
 const CONNECTS: Duration = Duration::from_secs(10);
@@ -162,14 +161,6 @@ pub(crate) fn listen(lab: &Lab, name: &str) -> Result<UnixListener> {
     let listener = UnixListener::bind(&path)?;
     fs::set_permissions(&path, fs::Permissions::from_mode(0o777))?;
     Ok(listener)
-}
-
-/// The directory for the sockets, for QEMU's user to write in.
-pub(crate) fn make_directory(lab: &Lab) -> Result<PathBuf> {
-    let directory = lab.path(SOCKETS);
-    fs::create_dir_all(&directory)?;
-    fs::set_permissions(&directory, fs::Permissions::from_mode(0o777))?;
-    Ok(directory)
 }
 
 /// The domain of one of its askers: a small QEMU whose socket the bench replaces.

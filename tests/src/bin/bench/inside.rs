@@ -8,6 +8,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use fence_vmchannel_protocol::{Ask, encode_line};
+use fence_vmchannel_tests::fence_virt::Packages;
 use fence_vmchannel_tests::image::Image;
 use fence_vmchannel_tests::programs::succeed;
 use fence_vmchannel_tests::{Agent, Channel, Guest, Lab};
@@ -16,7 +17,6 @@ use crate::askers::CLUSTER;
 use crate::error::{Result, unexpected};
 use crate::goals::Goal;
 use crate::incumbent::{self, Incumbent};
-use crate::packages::Packages;
 use crate::report::{Report, Row};
 use crate::samples::Samples;
 use crate::sections::Size;

@@ -4,10 +4,10 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use fence_vmchannel_tests::fence_virt::Packages;
 use fence_vmchannel_tests::programs::{ours, succeed};
 
 use crate::error::Result;
-use crate::packages::Packages;
 
 /// The sources, for their revision and their documents.
 const WORKSPACE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/..");

@@ -17,7 +17,6 @@ mod machine;
 mod memory;
 mod misbehaviour;
 mod outage;
-mod packages;
 mod plots;
 mod power;
 mod report;
