@@ -1,6 +1,7 @@
 //! Everything that needs a real libvirtd and real QEMU guests.
 
 mod away;
+mod broker;
 mod channels;
 mod chaos;
 mod cycles;

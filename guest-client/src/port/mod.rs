@@ -12,6 +12,7 @@ mod opening;
 mod shared;
 mod stream;
 
+use std::io::ErrorKind;
 use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
 
@@ -51,6 +52,18 @@ pub enum PortError {
     /// This user may not open the device.
     #[error("{} may not be opened: run as root, or as a member of the group that owns it", .device.display())]
     Denied {
+        /// The device.
+        device: PathBuf,
+    },
+    /// The broker ended, and this user may not open the device.
+    #[error(
+        "the broker at {} is gone, and {} may not be opened by this user: \
+         see that fence-vmchannel-broker runs (systemctl status fence-vmchannel-broker), then try again",
+        .broker.display(), .device.display()
+    )]
+    BrokerGone {
+        /// Where it was.
+        broker: PathBuf,
         /// The device.
         device: PathBuf,
     },
@@ -125,9 +138,9 @@ impl Port {
 
     /// Opens the port, or a connection to the broker; waits while another program has it or the host is away.
     pub(crate) async fn connect(&mut self, deadline: Instant) -> Result<(), PortError> {
-        let trace = self.trace;
-        let (broker, device) = (self.broker.as_deref(), &mut self.device);
+        let (broker, device, was_shared) = (self.broker.as_deref(), &mut self.device, self.is_shared);
         let path = device.path().to_owned();
+        let mut is_denied = false;
         let attempt = async || {
             // A port that this program holds keeps the broker out: it is given back only by the end of this program.
             if let Some(broker) = broker.filter(|_| !device.is_held())
@@ -135,12 +148,27 @@ impl Port {
             {
                 return Ok(Attempt::Open((stream, true)));
             }
-            let attempt = device.open().await?;
+            let attempt = match device.open().await {
+                // Who was served by a broker waits for the next one.
+                Err(error) if was_shared && error.kind() == ErrorKind::PermissionDenied => {
+                    is_denied = true;
+                    Attempt::Away
+                }
+                attempt => attempt?,
+            };
             Ok(attempt.map(|stream| (stream, false)))
         };
-        let (stream, is_shared) = opening::open_when_free(&path, deadline, trace, attempt).await?;
-        (self.stream, self.is_shared) = (Some(stream), is_shared);
-        Ok(())
+        let opened = opening::open_when_free(&path, deadline, self.trace, attempt).await;
+        match (opened, broker) {
+            (Ok((stream, is_shared)), _) => {
+                (self.stream, self.is_shared) = (Some(stream), is_shared);
+                Ok(())
+            }
+            (Err(PortError::HostAway { device }), Some(broker)) if is_denied => {
+                Err(PortError::BrokerGone { broker: broker.to_owned(), device })
+            }
+            (Err(error), _) => Err(error),
+        }
     }
 
     /// Writes some of `out`, if there is any, or reads some bytes into `buffer`. Cancel safe.
