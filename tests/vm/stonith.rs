@@ -3,6 +3,7 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use fence_vmchannel_tests::debian::Packages;
@@ -49,6 +50,7 @@ fn stonith_of_cluster_glue_lists_resets_stops_and_starts_whatever_the_case_of_th
     };
 
     let known = node.run("stonith -L")?;
+    let described = node.run(&format!("{STONITH} -m"))?;
     stonith("hostlist=all -S")?;
     let all = stonith("hostlist=all -l")?;
     let mapped = stonith("hostlist='Node1:glue1 Node2:GLUE2' -l")?;
@@ -59,6 +61,7 @@ fn stonith_of_cluster_glue_lists_resets_stops_and_starts_whatever_the_case_of_th
     stonith("hostlist=Glue2 -T on GLUE2")?;
 
     assert!(known.output.contains("external/fence_vmchannel"), "{}", known.output);
+    assert!(described.output.contains("hostlist"), "{}", described.output);
     assert!(all.contains("glue1") && all.contains("Glue2"), "{all}");
     assert!(mapped.contains("Node1") && mapped.contains("Node2"), "{mapped}");
     assert!(first_gone, "a reset ends the process");
@@ -106,4 +109,27 @@ fn stonith_of_cluster_glue_takes_the_plugin_as_it_is_installed() {
         makefile.contains(&format!("$(prefix)/{}", PLUGIN.trim_start_matches("usr/"))),
         "and by nobody changed"
     );
+}
+
+#[test]
+fn the_plugin_describes_itself_and_refuses_what_it_does_not_know() {
+    let asked = |action: &str| Command::new(plugin()).arg(action).output().unwrap();
+
+    for action in ["getconfignames", "getinfo-devid", "getinfo-devname", "getinfo-devdescr", "getinfo-devurl"]
+    {
+        let told = asked(action);
+        assert!(
+            told.status.success() && told.stdout.len() > 5 && told.stderr.is_empty(),
+            "{action}: {told:?}"
+        );
+    }
+    let mut xmllint = Command::new("xmllint").args(["--noout", "-"]).stdin(Stdio::piped()).spawn().unwrap();
+    let xml = asked("getinfo-xml").stdout;
+    std::io::Write::write_all(&mut xmllint.stdin.take().unwrap(), &xml).unwrap();
+    assert!(xmllint.wait().unwrap().success(), "{}", String::from_utf8_lossy(&xml));
+    for action in ["", "reboot", "off", "gethosts"] {
+        let refused = asked(action); // unknown, without a host, without a list
+        assert_eq!(refused.status.code(), Some(1), "{action}: {refused:?}");
+        assert!(refused.stdout.is_empty() && !refused.stderr.is_empty(), "{action}: {refused:?}");
+    }
 }
