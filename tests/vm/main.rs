@@ -17,6 +17,7 @@ mod operator;
 mod pacemaker;
 mod races;
 mod session;
+mod signed;
 mod soak;
 mod starting;
 mod stonith;
