@@ -86,6 +86,8 @@ install: ## copy the built programs and their files; DESTDIR= puts them under a 
 	  $(DESTDIR)$(prefix)/lib/stonith/plugins/external/fence_vmchannel
 	$(INSTALL) -m 0644 systemd/fence-vmchanneld.service \
 	  $(DESTDIR)$(prefix)/lib/systemd/system/fence-vmchanneld.service
+	$(INSTALL) -m 0644 -t $(DESTDIR)$(prefix)/lib/systemd/system systemd/fence-vmchannel-broker.socket \
+	  systemd/fence-vmchannel-broker.service
 	$(INSTALL) -m 0644 udev/60-fence-vmchannel.rules $(DESTDIR)$(prefix)/lib/udev/rules.d/60-fence-vmchannel.rules
 	$(INSTALL) -m 0644 udev/fence-vmchannel.sysusers.conf $(DESTDIR)$(prefix)/lib/sysusers.d/fence-vmchannel.conf
 	$(INSTALL) -m 0644 -t $(DESTDIR)$(prefix)/share/doc/fence-vmchannel README.md CHANGELOG.md SECURITY.md

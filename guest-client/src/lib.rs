@@ -12,7 +12,7 @@
 #![forbid(unsafe_code)]
 
 pub mod action;
-mod broker;
+pub mod broker;
 pub mod cluster_lines;
 pub mod conversation;
 mod ear;

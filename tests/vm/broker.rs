@@ -115,6 +115,31 @@ fn a_broker_that_is_killed_while_an_order_runs_loses_nothing_that_was_decided() 
 }
 
 #[test]
+fn a_verdict_that_a_killed_broker_did_not_pass_on_is_given_again() -> Result<()> {
+    let lab = Lab::start()?;
+    let agent = Agent::start_with(&lab, "kill-after-seconds = 2\n")?;
+    let guest = shared(&lab, "told1")?;
+    let target = Guest::named("told2").in_cluster("web").cheap().start(&lab)?;
+    let process = target.process()?;
+    process.stop()?;
+    succeed(&guest, "program 1 ann -v -o off -n told2")?;
+    succeed(&guest, "until grep -q 'progress: ' /tmp/said.1; do usleep 20000; done")?;
+
+    succeed(&guest, "kill -STOP $(cat /tmp/broker.pid)")?;
+    process.wait_until_gone(SOON)?;
+    agent.wait_for_log(&["audit", "told2", "process-gone"], SOON)?;
+    succeed(&guest, &format!("kill -9 $(cat /tmp/broker.pid); {BEGIN}"))?;
+    let ran = ended(&guest, 1)?;
+
+    println!("{}", ran.output);
+    assert_eq!(ran.exit_code, 0, "{}", ran.output);
+    assert!(ran.output.contains("process-gone"), "{}", ran.output);
+    let orders = agent.log().iter().filter(|line| line.contains("audit") && line.contains("told2")).count();
+    assert_eq!(orders, 1, "{:#?}", agent.log());
+    Ok(())
+}
+
+#[test]
 fn programs_go_on_through_the_broker_when_the_hosts_agent_was_restarted() -> Result<()> {
     let lab = Lab::start()?;
     let mut agent = Agent::start(&lab)?;

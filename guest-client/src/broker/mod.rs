@@ -25,7 +25,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use clap::Parser;
+use clap::{Command, CommandFactory, Parser};
 use tokio::sync::mpsc;
 
 use crate::outcome::{Outcome, chain};
@@ -75,6 +75,12 @@ enum BrokerError {
     Socket(#[from] SocketError),
     #[error("the broker cannot begin")]
     System(#[from] io::Error),
+}
+
+/// The broker's command line.
+#[must_use]
+pub fn command() -> Command {
+    Arguments::command()
 }
 
 /// The broker, from its arguments (without the program's name) to its end.

@@ -277,6 +277,23 @@ mod tests {
     }
 
     #[test]
+    fn the_example_of_the_handbook_is_taken() {
+        let handbook = include_str!("../../../docs/broker.md");
+        let (_, example) = handbook.split_once("```toml\n").unwrap();
+        let (example, _) = example.split_once("```").unwrap();
+        let etc = tempfile::tempdir().unwrap();
+        fs::write(etc.path().join("passwd"), "hacluster:x:90:90::/:/bin/false\n").unwrap();
+        fs::write(etc.path().join("group"), "monitoring:x:42:\n").unwrap();
+        fs::write(etc.path().join("broker.toml"), example).unwrap();
+
+        let policy = Policy::read(&etc.path().join("broker.toml"), &Accounts::read(etc.path()).unwrap());
+
+        let policy = policy.unwrap();
+        assert_eq!(policy.rights(7, 42).words(), "list, monitor, status");
+        assert!(policy.rights(90, 90).permit(&off()) && policy.rights(90, 90).first);
+    }
+
+    #[test]
     fn a_file_that_others_may_write_is_not_used() {
         let etc = tempfile::tempdir().unwrap();
         let path = etc.path().join("broker.toml");

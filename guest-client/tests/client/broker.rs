@@ -14,6 +14,7 @@ use fence_vmchannel_protocol::{
 
 use crate::host::{CLIENT, Host, Socket, client, done, end, off_with_evidence, start};
 use crate::sharing::{Broker, nobody, us};
+use crate::signed::{NONCE, hears_signed, key_file, signed_reply};
 
 const SOON: Duration = Duration::from_secs(10);
 
@@ -196,6 +197,23 @@ fn a_host_that_is_away_is_a_failure_that_says_so() {
     assert_eq!(ended.code, 1);
     assert!(ended.err.contains("timeout") && ended.err.contains("there is no"), "{ended:?}");
     assert!(ended.err.contains("off web2 failed"), "{ended:?}");
+}
+
+#[test]
+fn a_signed_request_passes_the_broker_and_its_signed_answer_is_believed() {
+    let host = Host::on_a_socket(|socket: Socket| {
+        let mut line = socket.accept();
+        let request = hears_signed(&mut line, NONCE);
+        line.say(&signed_reply(&request, NONCE, off_with_evidence()));
+        line
+    });
+    let broker = Broker::start(&host.device, &us());
+    let (_directory, key) = key_file(0o600);
+
+    let ended = client(&["--device", &broker.device(), "--key-file", &key, "-o", "off", "-n", "web2"]);
+
+    assert_eq!(ended.code, 0, "{ended:?}");
+    host.ends();
 }
 
 #[test]

@@ -14,11 +14,11 @@ use tempfile::TempDir;
 use crate::host::{Ended, Host, Line, Socket, client, client_with_input, done, off_with_evidence};
 
 const SECRET: &[u8] = b"a secret that is long enough to be one\n";
-const NONCE: Nonce = Nonce([0x11; 16]);
+pub(crate) const NONCE: Nonce = Nonce([0x11; 16]);
 const OTHER_NONCE: Nonce = Nonce([0x22; 16]);
 
 /// A directory with a key file `cluster.key` of this mode, and that file's path.
-fn key_file(mode: u32) -> (TempDir, String) {
+pub(crate) fn key_file(mode: u32) -> (TempDir, String) {
     let directory = tempfile::tempdir().unwrap();
     let file = directory.path().join("cluster.key");
     write(&file, SECRET).unwrap();
@@ -40,7 +40,7 @@ fn greet(line: &mut Line, hello: &Request, nonce: Nonce) {
 }
 
 /// Hears a `hello`, answers it, and hears the request that is signed under this nonce.
-fn hears_signed(line: &mut Line, nonce: Nonce) -> Request {
+pub(crate) fn hears_signed(line: &mut Line, nonce: Nonce) -> Request {
     let hello = line.hear();
     greet(line, &hello, nonce);
     loop {
@@ -57,7 +57,7 @@ fn hears_signed(line: &mut Line, nonce: Nonce) -> Request {
     }
 }
 
-fn signed_reply(request: &Request, nonce: Nonce, verdict: Verdict) -> Vec<u8> {
+pub(crate) fn signed_reply(request: &Request, nonce: Nonce, verdict: Verdict) -> Vec<u8> {
     let (id, key) = key();
     key.seal_reply(&id, &nonce, &Reply { id: request.id, body: Body::Verdict(verdict) }).unwrap()
 }

@@ -57,6 +57,7 @@ fn put_in(root: &Path, mark: &str) -> Result<Option<String>, HandbookError> {
         "CLIENT-EXAMPLES" => ending(&client(), "Examples"),
         "CLIENT-EXIT" => ending(&client(), "Exit codes"),
         "CLIENT-KEYS" => Some(keys(&metadata::xml(Personality::Vmchannel))),
+        "BROKER-OPTIONS" => Some(options(&fence_vmchannel_guest_client::broker::command())),
         "SETTINGS" => Some(settings(&operations()?)),
         "POLICY-EXAMPLE" => Some(roff::example(&markdown::code(&operations()?, "## Policy", "toml"))),
         _ => None,
