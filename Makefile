@@ -82,6 +82,7 @@ install: ## copy the built programs and their files; DESTDIR= puts them under a 
 	$(INSTALL) -m 0755 $(target)/release/fence-vmchannel-hook \
 	  $(DESTDIR)$(prefix)/libexec/fence-vmchannel/fence-vmchannel-hook
 	$(INSTALL) -m 0755 $(target)/guest/$(host)/release/fence_vmchannel $(DESTDIR)$(prefix)/sbin/fence_vmchannel
+	$(INSTALL) -m 0755 packaging/ocf/vm-client $(DESTDIR)$(prefix)/lib/ocf/resource.d/fence-vmchannel/vm-client
 	$(INSTALL) -m 0755 packaging/cluster-glue/fence_vmchannel \
 	  $(DESTDIR)$(prefix)/lib/stonith/plugins/external/fence_vmchannel
 	$(INSTALL) -m 0644 systemd/fence-vmchanneld.service \

@@ -35,6 +35,8 @@ pub enum Action {
     Hello,
     /// Whom the host takes this guest for.
     Whoami,
+    /// How the host is.
+    HostStatus,
 }
 
 /// Why a word is no action, or an action no request.
@@ -59,7 +61,7 @@ impl Action {
     pub const DEFAULT: Self = Self::Reboot;
 
     /// Every action, in the order in which they are told to people.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::On,
         Self::Off,
         Self::Reboot,
@@ -72,6 +74,7 @@ impl Action {
         Self::Null,
         Self::Hello,
         Self::Whoami,
+        Self::HostStatus,
     ];
 
     /// The action's word.
@@ -90,6 +93,7 @@ impl Action {
             Self::Null => "null",
             Self::Hello => "hello",
             Self::Whoami => "whoami",
+            Self::HostStatus => "host-status",
         }
     }
 
@@ -113,6 +117,7 @@ impl Action {
             Self::Monitor => Ask::Monitor,
             Self::Hello => Ask::Hello,
             Self::Whoami => Ask::Whoami,
+            Self::HostStatus => Ask::HostStatus,
         }))
     }
 }

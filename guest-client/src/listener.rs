@@ -10,8 +10,8 @@ use std::time::Duration;
 
 use fence_vmchannel_protocol::signing::{Direction, Nonce};
 use fence_vmchannel_protocol::{
-    Body, Decoder, Frame, GuestIdentity, Hello, Item, Phase, Reason, Reply, RequestId, Ruling, SignedLine,
-    Verdict,
+    Body, Decoder, Frame, GuestIdentity, Hello, HostStatus, Item, Phase, Reason, Reply, RequestId, Ruling,
+    SignedLine, Verdict,
 };
 
 use crate::key::SigningKey;
@@ -27,6 +27,8 @@ pub enum Answer {
     Hello(Hello),
     /// The answer to `whoami`.
     Whoami(GuestIdentity),
+    /// The answer to `host-status`.
+    HostStatus(Box<HostStatus>),
 }
 
 impl fmt::Display for Answer {
@@ -35,6 +37,7 @@ impl fmt::Display for Answer {
             Self::Verdict(verdict) => verdict,
             Self::Items(items) => return write!(f, "a list of {}", items.len()),
             Self::Hello(_) => return f.write_str("hello"),
+            Self::HostStatus(_) => return f.write_str("the host's status"),
             Self::Whoami(guest) => return write!(f, "this guest is {}", guest.name),
         };
         match verdict.ruling {
@@ -152,6 +155,7 @@ impl Listener {
             Body::Verdict(verdict) => Answer::Verdict(verdict),
             Body::Hello(hello) => Answer::Hello(hello),
             Body::Whoami(guest) => Answer::Whoami(guest),
+            Body::HostStatus(status) => Answer::HostStatus(status),
         })
     }
 

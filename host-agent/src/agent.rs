@@ -5,6 +5,7 @@ use std::sync::Arc;
 use tokio::sync::watch;
 
 use crate::channel::board::Board;
+use crate::host_status::Facts;
 use crate::hypervisor::Hypervisor;
 use crate::inventory::Inventory;
 use crate::orders::Orders;
@@ -23,6 +24,8 @@ pub struct Agent {
     pub orders: Arc<Orders>,
     /// How each channel is.
     pub board: Board,
+    /// What guests may know of the host.
+    pub host_status: Facts,
     /// Set when the agent shuts down.
     pub stopping: watch::Receiver<bool>,
 }

@@ -10,6 +10,8 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::host_status::{Settings, SettingsTable};
+
 /// Where the settings are looked for when nothing else is said.
 pub const DEFAULT_FILE: &str = "/etc/fence-vmchannel/agent.toml";
 
@@ -45,6 +47,7 @@ struct ConfigFile {
     kill_after_seconds: Option<u64>,
     give_up_after_seconds: Option<u64>,
     reconcile_seconds: Option<u64>,
+    host_status: SettingsTable,
 }
 
 /// The settings that hold.
@@ -65,6 +68,8 @@ pub struct Config {
     pub give_up_after: Duration,
     /// How often everything is looked at again.
     pub reconcile_every: Duration,
+    /// What guests may know of the host.
+    pub host_status: Settings,
 }
 
 impl Config {
@@ -110,6 +115,7 @@ impl Config {
                 kill_after: seconds("kill-after-seconds", file.kill_after_seconds, 5, 1, 60)?,
                 give_up_after: seconds("give-up-after-seconds", file.give_up_after_seconds, 45, 5, 600)?,
                 reconcile_every: seconds("reconcile-seconds", file.reconcile_seconds, 30, 1, 3600)?,
+                host_status: file.host_status.check().map_err(|error| error.to_string())?,
             };
             if config.kill_after >= config.give_up_after {
                 return Err("kill-after-seconds must be less than give-up-after-seconds".into());

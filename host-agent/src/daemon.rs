@@ -26,6 +26,7 @@ use crate::channel::board::Board;
 use crate::channels::Channels;
 use crate::config::Config;
 use crate::hooks::Spool;
+use crate::host_status::{Facts, Keeper, Maintenance};
 use crate::hypervisor::Hypervisor;
 use crate::hypervisor::libvirt::{Libvirt, Settings, StartError};
 use crate::hypervisor::simulated::{Simulated, SimulationError};
@@ -50,6 +51,8 @@ pub enum Task {
     Channel,
     /// One order.
     Order,
+    /// The agent can be without it.
+    Beside,
     /// The agent cannot be without it.
     Core(&'static str),
 }
@@ -162,6 +165,12 @@ impl Daemon {
         let orders = Orders::new(hypervisor.clone(), inventory.clone(), patience, queue, journal);
         let pulse = orders.clone();
         tasks.spawn(core("the pulse", async move { pulse.keep_the_pulse().await }));
+        let host_status = Facts::new(config.host_status.clone());
+        let keeper = Keeper::new(host_status.clone(), Maintenance::of(&config.runtime_dir));
+        tasks.spawn(async move {
+            keeper.run().await;
+            Task::Beside
+        });
         let (stopping, stop) = watch::channel(false);
         let agent = Arc::new(Agent {
             hypervisor,
@@ -169,6 +178,7 @@ impl Daemon {
             policy,
             orders,
             board: Board::default(),
+            host_status,
             stopping: stop,
         });
         let (socket, asked) = (config.control_socket(), agent.clone());

@@ -12,6 +12,7 @@ pub mod domain;
 pub mod domain_xml;
 pub mod hints;
 pub mod hooks;
+pub mod host_status;
 pub mod hypervisor;
 pub mod identity;
 pub mod inventory;

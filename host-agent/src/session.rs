@@ -7,6 +7,7 @@
 
 mod answer;
 mod heard;
+mod knowing;
 mod legacy;
 mod waiting;
 
@@ -64,10 +65,9 @@ fn on_request(heard: &Heard<'_>, session: &mut Session<'_>, waiting: &mut Waitin
         return Some(session.refuse(request.id, Reason::Busy));
     }
     match &request.ask {
-        Ask::Hello => Some(session.hello(request.id)),
-        Ask::Whoami => Some(session.whoami(request.id)),
-        Ask::Monitor => Some(session.monitor(request.id)),
-        Ask::HostStatus | Ask::Explain(_) => Some(session.refuse(request.id, Reason::Unsupported)),
+        Ask::Hello | Ask::Whoami | Ask::Monitor | Ask::HostStatus | Ask::Explain(_) => {
+            Some(session.knows(heard))
+        }
         Ask::List => session.list(heard, waiting),
         Ask::Status(target) => match session.target(guest, Action::Status, target) {
             Ok(domain) => session.status(heard, domain, waiting),

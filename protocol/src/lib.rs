@@ -7,6 +7,7 @@
 #![forbid(unsafe_code)]
 
 mod decoder;
+mod host_status;
 pub mod legacy;
 pub mod limits;
 mod line;
@@ -19,6 +20,9 @@ pub mod signing;
 mod words;
 
 pub use decoder::{Decoder, Frame};
+pub use host_status::{
+    AgentHealth, Attribute, AttributeName, HostStatus, LibvirtHealth, PlainText, TextError,
+};
 pub use line::{LineError, SignedLine, encode_json, encode_line};
 pub use reply::{
     Body, Evidence, GuestIdentity, Hello, Item, Phase, PowerState, Reason, Reply, Ruling, Verdict,

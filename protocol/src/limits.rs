@@ -6,6 +6,12 @@ use std::time::Duration;
 pub const LINE_BYTES: usize = 4096;
 /// Bytes of a domain or target name.
 pub const NAME_BYTES: usize = 1024;
+/// Bytes of the name of an attribute of the host.
+pub const ATTRIBUTE_NAME_BYTES: usize = 32;
+/// Bytes of an attribute's value, and of a host's name.
+pub const PLAIN_TEXT_BYTES: usize = 64;
+/// How many attributes a host has.
+pub const ATTRIBUTES_MOST: usize = 16;
 /// Bytes of the `detail` text of a reply.
 pub const DETAIL_BYTES: usize = 400;
 /// The shortest time a client may give the host.

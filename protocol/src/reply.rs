@@ -9,6 +9,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+use crate::host_status::HostStatus;
 use crate::words::{Name, RequestId};
 
 macro_rules! words {
@@ -35,6 +36,8 @@ macro_rules! words {
         }
     };
 }
+
+pub(crate) use words;
 
 words! {
     /// What proves that a target is off.
@@ -216,6 +219,8 @@ pub enum Body {
     Hello(Hello),
     /// The answer to `whoami`.
     Whoami(GuestIdentity),
+    /// The answer to `host-status`.
+    HostStatus(Box<HostStatus>),
 }
 
 /// One reply of the host.
@@ -234,7 +239,7 @@ impl Reply {
         match &self.body {
             Body::Progress(..) => false,
             Body::Items(_, more) => !more,
-            Body::Verdict(_) | Body::Hello(_) | Body::Whoami(_) => true,
+            Body::Verdict(_) | Body::Hello(_) | Body::Whoami(_) | Body::HostStatus(_) => true,
         }
     }
 }

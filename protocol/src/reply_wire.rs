@@ -10,6 +10,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+use crate::host_status::HostStatus;
 use crate::limits::{DETAIL_BYTES, LINE_BYTES};
 use crate::line::{LineError, encode_line, from_object};
 use crate::reply::{
@@ -70,6 +71,8 @@ struct Wire {
     ops: Option<Vec<String>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     line_bytes: Option<usize>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    host_status: Option<Box<HostStatus>>,
 }
 
 impl From<&Reply> for Wire {
@@ -87,6 +90,12 @@ impl From<&Reply> for Wire {
                 ..wire
             },
             Body::Whoami(guest) => Self { verdict: Some(RulingWord::Done), guest: Some(guest), ..wire },
+            Body::HostStatus(status) => Self {
+                verdict: Some(RulingWord::Done),
+                simulated: status.simulated.then_some(true),
+                host_status: Some(status),
+                ..wire
+            },
             Body::Hello(hello) => Self {
                 verdict: Some(RulingWord::Done),
                 server: Some(hello.server),
@@ -123,7 +132,8 @@ impl Wire {
 
     fn body(self) -> Result<Body, &'static str> {
         let of_a_target = self.state.is_some() || self.evidence.is_some() || self.reason.is_some();
-        let kinds = [self.progress.is_some(), self.items.is_some(), self.guest.is_some(), of_a_target];
+        let (is_list, is_status) = (self.items.is_some(), self.host_status.is_some());
+        let kinds = [self.progress.is_some(), is_list, is_status, self.guest.is_some(), of_a_target];
         if kinds.iter().filter(|kind| **kind).count() > 1 {
             return Err("more than one kind of reply");
         }
@@ -147,6 +157,11 @@ impl Wire {
             Self { server: Some(_), .. } => Err("hello without guest or verdict done"),
             Self { guest: Some(guest), verdict: Some(RulingWord::Done), .. } => Ok(Body::Whoami(guest)),
             Self { guest: Some(_), .. } => Err("guest without verdict done"),
+            Self { host_status: Some(status), verdict: Some(RulingWord::Done), simulated, .. } => {
+                let simulated = simulated.unwrap_or(false);
+                Ok(Body::HostStatus(Box::new(HostStatus { simulated, ..*status })))
+            }
+            Self { host_status: Some(_), .. } => Err("host-status without verdict done"),
             Self { progress: Some(_), .. } => Err("progress with a verdict"),
             Self { verdict: None, .. } => Err("neither progress nor verdict"),
             Self { verdict: Some(word), .. } => self.ruled(word),

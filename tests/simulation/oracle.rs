@@ -157,6 +157,7 @@ impl State {
                 Body::Items(items, _) => listed(items),
                 Body::Hello(_) => "hello".into(),
                 Body::Whoami(_) => "whoami".into(),
+                Body::HostStatus(_) => "host-status".into(),
             };
             format!("tells {name} (line {line}, id {}): {what}", short(reply.id))
         });
@@ -181,7 +182,7 @@ impl State {
             Body::Verdict(verdict) => self.judge(line, &request, (begins, oldest), verdict),
             Body::Items(items, _) => self.judge_list(line, oldest, items),
             Body::Progress(..) => self.saw(Seen::Progress),
-            Body::Hello(_) | Body::Whoami(_) => {}
+            Body::Hello(_) | Body::Whoami(_) | Body::HostStatus(_) => {}
         }
     }
 

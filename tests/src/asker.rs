@@ -149,7 +149,7 @@ impl<'lab> Asker<'lab> {
             match self.peer.hear(request.id, deadline)?.body {
                 Body::Progress(phase, _) => progress.push((phase, begun.elapsed())),
                 Body::Verdict(verdict) => return Ok(Answer { verdict, progress, took: begun.elapsed() }),
-                Body::Items(..) | Body::Hello(_) | Body::Whoami(_) => {}
+                Body::Items(..) | Body::Hello(_) | Body::Whoami(_) | Body::HostStatus(_) => {}
             }
         }
     }

@@ -24,7 +24,10 @@ pub fn xml(personality: Personality) -> String {
     let parameters: String = of(personality).iter().map(Parameter::xml).collect();
     let own = personality == Personality::Vmchannel;
     let told = |action: &&Action| {
-        !matches!((action, own), (Action::Hello | Action::Whoami, _) | (Action::Null, true))
+        !matches!(
+            (action, own),
+            (Action::Hello | Action::Whoami | Action::HostStatus, _) | (Action::Null, true)
+        )
     };
     let actions: String = Action::ALL.iter().filter(told).map(action_xml).collect();
     let longdesc = match personality {

@@ -84,6 +84,7 @@ Actions:
   monitor            is the host able to act
   validate-all       are the options usable, and is there a channel
   hello, whoami      what answers on the host; whom it takes this guest for
+  host-status        how the host is: its agent, load, maintenance, and what its administrator adds
   metadata, null     for cluster software: describe this program; do nothing
 
 Examples:

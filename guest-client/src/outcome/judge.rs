@@ -8,10 +8,14 @@ use fence_vmchannel_protocol::{
     Ask, GuestIdentity, Item, Power, PowerState, Reason, Ruling, Target, Verdict,
 };
 
+use super::host_status;
 use super::reason::{Explanation, explain};
 use super::{Exit, Finding};
 use crate::action::Action;
 use crate::listener::Answer;
+
+/// What is said about answers of `run --simulate`.
+pub(super) const SIMULATED: &str = "simulated: no real machine stands behind this answer";
 
 pub(crate) fn judge(action: Action, ask: &Ask, answer: Answer) -> Finding {
     match (ask, answer) {
@@ -25,6 +29,7 @@ pub(crate) fn judge(action: Action, ask: &Ask, answer: Answer) -> Finding {
             introduce(&hello.guest),
             format!("it can be asked: {}", hello.ops.join(", ")),
         ]),
+        (Ask::HostStatus, Answer::HostStatus(status)) => host_status::found(*status),
         (ask, Answer::Verdict(verdict)) => {
             let mut finding = match verdict.ruling {
                 Ruling::Done => done(ask, &verdict),
@@ -32,12 +37,12 @@ pub(crate) fn judge(action: Action, ask: &Ask, answer: Answer) -> Finding {
                 Ruling::Failed(reason) => not_done("failed", reason, action, ask, &verdict),
             };
             if verdict.simulated {
-                finding.complaints.push("simulated: no real machine stands behind this answer".to_owned());
+                finding.complaints.push(SIMULATED.to_owned());
             }
             finding.verdict = Some(verdict);
             finding
         }
-        (_, Answer::Items(_) | Answer::Whoami(_) | Answer::Hello(_)) => {
+        (_, Answer::Items(_) | Answer::Whoami(_) | Answer::Hello(_) | Answer::HostStatus(_)) => {
             Finding::failure("the host answered something that was not asked".to_owned())
         }
     }

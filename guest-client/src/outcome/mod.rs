@@ -6,6 +6,7 @@
 //! whose words are printed say so.
 
 mod compat;
+mod host_status;
 mod judge;
 mod reason;
 mod record;
@@ -13,7 +14,7 @@ mod record;
 use std::io::{self, Write};
 use std::process::ExitCode;
 
-use fence_vmchannel_protocol::{Item, Verdict};
+use fence_vmchannel_protocol::{HostStatus, Item, Verdict};
 
 use crate::options::{Options, Personality};
 
@@ -51,21 +52,23 @@ pub(crate) struct Finding {
     complaints: Vec<String>,
     verdict: Option<Verdict>,
     items: Vec<Item>,
+    host_status: Option<HostStatus>,
 }
 
 impl Finding {
     pub(crate) fn success(told: Vec<String>) -> Self {
-        Self { exit: Exit::Success, told, complaints: Vec::new(), verdict: None, items: Vec::new() }
+        Self {
+            exit: Exit::Success,
+            told,
+            complaints: Vec::new(),
+            verdict: None,
+            items: Vec::new(),
+            host_status: None,
+        }
     }
 
     pub(crate) fn failure(complaint: String) -> Self {
-        Self {
-            exit: Exit::Failure,
-            told: Vec::new(),
-            complaints: vec![complaint],
-            verdict: None,
-            items: Vec::new(),
-        }
+        Self { exit: Exit::Failure, complaints: vec![complaint], ..Self::success(Vec::new()) }
     }
 
     /// A list, with the lines that tell it.

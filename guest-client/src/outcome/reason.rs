@@ -20,7 +20,7 @@ pub(super) struct Explanation {
 pub(super) fn explain(reason: Reason, action: Action, target: &str) -> Explanation {
     let (why, next) = match reason {
         Reason::NotPermitted => {
-            let action = action.word();
+            let (action, target) = (action.word(), if target.is_empty() { "THIS-VM" } else { target });
             let next = format!(
                 "ask the host's administrator: `fence-vmchanneld explain THIS-VM {action} {target}` on the host tells why"
             );

@@ -4,7 +4,7 @@
 //!
 //! Invariant: `success` is true for exit code 0 only.
 
-use fence_vmchannel_protocol::{Ruling, Verdict};
+use fence_vmchannel_protocol::{HostStatus, Ruling, Verdict};
 use serde::Serialize;
 
 use super::{Exit, Finding};
@@ -25,6 +25,8 @@ struct Record<'a> {
     reason: Option<&'a str>,
     detail: Option<&'a str>,
     simulated: bool,
+    /// The answer to `host-status`, with the keys of the protocol.
+    host_status: Option<&'a HostStatus>,
     /// What the caller would read on standard output without `--json`.
     lines: &'a [String],
     /// What the caller reads on standard error.
@@ -32,7 +34,7 @@ struct Record<'a> {
 }
 
 pub(super) fn line(finding: &Finding, options: &Options) -> String {
-    let verdict = finding.verdict.as_ref();
+    let (verdict, status) = (finding.verdict.as_ref(), finding.host_status.as_ref());
     let (word, reason) = match verdict.map(|v| v.ruling) {
         None => (None, None),
         Some(Ruling::Done) => (Some("done"), None),
@@ -51,7 +53,8 @@ pub(super) fn line(finding: &Finding, options: &Options) -> String {
         took_ms: verdict.and_then(took_ms),
         reason,
         detail: verdict.and_then(|v| v.detail.as_deref()),
-        simulated: verdict.is_some_and(|v| v.simulated),
+        simulated: verdict.is_some_and(|v| v.simulated) || status.is_some_and(|s| s.simulated),
+        host_status: status,
         lines: &finding.told,
         messages: &finding.complaints,
     };

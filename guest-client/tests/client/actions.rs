@@ -206,7 +206,7 @@ fn json_tells_the_verdict_on_one_line() {
     let expected = serde_json::json!({
         "action": "off", "target": "web2", "success": true, "exit": 0, "verdict": "done", "state": "off",
         "evidence": "process-gone", "uuid": null, "took_ms": 12, "reason": null, "detail": null, "simulated": false,
-        "lines": ["web2 is off (process-gone, 12 ms)"], "messages": [],
+        "host_status": null, "lines": ["web2 is off (process-gone, 12 ms)"], "messages": [],
     });
     assert_eq!(json, expected);
 }

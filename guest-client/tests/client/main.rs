@@ -11,6 +11,8 @@ mod compat;
 #[cfg(test)]
 mod host;
 #[cfg(test)]
+mod host_status;
+#[cfg(test)]
 mod input;
 #[cfg(test)]
 mod legacy;

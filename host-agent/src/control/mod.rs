@@ -25,7 +25,7 @@ pub enum Question {
     Explain {
         /// The asking domain.
         source: String,
-        /// `status`, `list`, `off`, `on` or `reboot`.
+        /// `status`, `list`, `off`, `on`, `reboot` or `host-status`.
         action: String,
         /// The target domain.
         target: String,

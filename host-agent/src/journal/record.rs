@@ -170,7 +170,7 @@ fn from_reply<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Verdict, D::
     let reply = Reply::parse(json.as_bytes()).map_err(serde::de::Error::custom)?;
     match reply.body {
         Body::Verdict(verdict) => Ok(verdict),
-        Body::Progress(..) | Body::Items(..) | Body::Hello(_) | Body::Whoami(_) => {
+        Body::Progress(..) | Body::Items(..) | Body::Hello(_) | Body::Whoami(_) | Body::HostStatus(_) => {
             Err(serde::de::Error::custom("a verdict is expected"))
         }
     }

@@ -126,7 +126,8 @@ async fn verdict(mut taken: Taken, id: RequestId) -> Verdict {
     loop {
         match taken.next(id).await.body {
             Body::Verdict(verdict) => return verdict,
-            Body::Progress(..) | Body::Items(..) | Body::Hello(_) | Body::Whoami(_) => {}
+            Body::Progress(..) | Body::Items(..) | Body::Hello(_) | Body::Whoami(_) | Body::HostStatus(_) => {
+            }
         }
     }
 }

@@ -14,6 +14,7 @@ use super::report::Report;
 use super::table::plain;
 use crate::config::{Config, DEFAULT_FILE};
 use crate::hooks::install::{self, Setup};
+use crate::host_status;
 use crate::policy::Policy;
 
 /// Where libvirt's daemons listen for `qemu:///system`.
@@ -40,6 +41,7 @@ struct Settings {
     kill_after_seconds: u64,
     give_up_after_seconds: u64,
     reconcile_seconds: u64,
+    host_status: host_status::Settings,
 }
 
 /// Checks the settings in this file and the policy that they name.
@@ -111,6 +113,7 @@ impl Settings {
             kill_after_seconds: config.kill_after.as_secs(),
             give_up_after_seconds: config.give_up_after.as_secs(),
             reconcile_seconds: config.reconcile_every.as_secs(),
+            host_status: config.host_status.clone(),
         }
     }
 
@@ -122,7 +125,7 @@ impl Settings {
             Some(dir) => path("libvirt-run-dir", dir),
             None => "# libvirt-run-dir: follows from libvirt-uri".to_owned(),
         };
-        vec![
+        let mut lines = vec![
             text("libvirt-uri", &self.libvirt_uri),
             run_dir,
             path("runtime-dir", &self.runtime_dir),
@@ -130,7 +133,9 @@ impl Settings {
             format!("kill-after-seconds = {}", self.kill_after_seconds),
             format!("give-up-after-seconds = {}", self.give_up_after_seconds),
             format!("reconcile-seconds = {}", self.reconcile_seconds),
-        ]
+        ];
+        lines.extend(self.host_status.lines());
+        lines
     }
 }
 

@@ -6,7 +6,7 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use super::channel::key::KeyCommand;
 use super::convert::ConvertArgs;
@@ -92,7 +92,7 @@ pub enum Command {
     Explain {
         /// The domain that would ask, by name or UUID.
         source: String,
-        /// What it would ask for: status, list, off, on or reboot.
+        /// What it would ask for: status, list, off, on, reboot or host-status (SOURCE and TARGET are the same then).
         action: Action,
         /// The domain that it is about, by name or UUID.
         target: String,
@@ -100,9 +100,25 @@ pub enum Command {
     /// Convert the configuration of fence_virtd or fence_xvmd, line by line, and tell what was unsafe about it.
     #[command(after_help = CONVERT_ENDING)]
     ConvertConfig(ConvertArgs),
+    /// Announce maintenance of this host to its guests, or its end; ends by itself with the host's run.
+    Maintenance {
+        /// on, off, or show what it is now.
+        what: Announcement,
+    },
     /// The libvirt hook that tells the agent of VMs before they start.
     #[command(subcommand)]
     Hook(HookCommand),
+}
+
+/// What to do with the maintenance flag.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Announcement {
+    /// Maintenance is to come, or under way.
+    On,
+    /// It is over.
+    Off,
+    /// Tell, and change nothing.
+    Show,
 }
 
 /// What to do with channels.

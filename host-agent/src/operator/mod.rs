@@ -13,6 +13,7 @@ pub mod explain;
 pub mod guests;
 pub mod hook;
 pub mod logging;
+pub mod maintenance;
 pub mod report;
 pub mod table;
 
@@ -27,6 +28,7 @@ use crate::config::{Config, ConfigError};
 use crate::control::AskError;
 use crate::daemon::{self, DaemonError};
 use crate::hooks::install::InstallError;
+use crate::host_status::FlagError;
 use channel::key::{self, KeyCommand};
 use cli::{ChannelCommand, Command, CommandLine};
 use report::tell;
@@ -58,6 +60,9 @@ pub enum Failure {
     /// The hook.
     #[error(transparent)]
     Hook(#[from] InstallError),
+    /// The maintenance flag.
+    #[error(transparent)]
+    Maintenance(#[from] FlagError),
     /// The agent itself.
     #[error(transparent)]
     Agent(#[from] DaemonError),
@@ -127,6 +132,7 @@ fn run(line: &CommandLine, out: &mut dyn Write) -> Result<u8, Failure> {
             KeyCommand::Remove(args) => tell(&key::remove(&config, args)?, json, out)?,
             KeyCommand::List { domains } => tell(&key::list(&config, domains)?, json, out)?,
         },
+        Command::Maintenance { what } => tell(&maintenance::maintenance(&config, *what)?, json, out)?,
         Command::Hook(command) => hook::hook(&config, command, json, out)?,
         Command::CheckConfig | Command::ConvertConfig(_) => 0,
     })

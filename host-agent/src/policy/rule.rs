@@ -25,11 +25,14 @@ pub enum Action {
     On,
     /// Stop and start it.
     Reboot,
+    /// Know of the host that it runs on; asked for by each guest for itself.
+    HostStatus,
 }
 
 impl Action {
     /// Every action.
-    pub const ALL: [Self; 5] = [Self::Status, Self::List, Self::Off, Self::On, Self::Reboot];
+    pub const ALL: [Self; 6] =
+        [Self::Status, Self::List, Self::Off, Self::On, Self::Reboot, Self::HostStatus];
 
     /// Its word in policy files and commands.
     #[must_use]
@@ -40,6 +43,7 @@ impl Action {
             Self::Off => "off",
             Self::On => "on",
             Self::Reboot => "reboot",
+            Self::HostStatus => "host-status",
         }
     }
 }
@@ -55,7 +59,9 @@ impl FromStr for Action {
 
     fn from_str(word: &str) -> Result<Self, String> {
         let known = Self::ALL.into_iter().find(|action| action.word() == word);
-        known.ok_or_else(|| format!("unknown action {word:?}: expected status, list, off, on or reboot"))
+        known.ok_or_else(|| {
+            format!("unknown action {word:?}: expected status, list, off, on, reboot or host-status")
+        })
     }
 }
 

@@ -128,7 +128,7 @@ fn an_unknown_action_group_or_empty_list_names_the_line() {
     for (text, expected) in [
         (
             "[[allow]]\nfrom = ['a']\nto = ['b']\nactions = ['fence']\n",
-            "expected status, list, off, on or reboot",
+            "expected status, list, off, on, reboot or host-status",
         ),
         ("\n[[allow]]\nfrom = ['@web']\nto = ['b']\n", "line 2: no group \"web\""),
         ("[[allow]]\nfrom = []\nto = ['b']\n", "at least one"),

@@ -89,7 +89,7 @@ impl<'a> Session<'a> {
     }
 
     pub(super) fn hello(&mut self, id: RequestId) -> Reply {
-        let ops = ["hello", "whoami", "monitor", "list", "status", "off", "on", "reboot"];
+        let ops = ["hello", "whoami", "monitor", "host-status", "list", "status", "off", "on", "reboot"];
         let hello = Hello {
             server: concat!("fence-vmchanneld ", env!("CARGO_PKG_VERSION")).into(),
             protocol: PROTOCOL,

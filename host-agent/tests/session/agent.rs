@@ -8,6 +8,7 @@ use fence_vmchannel_host_agent::audit::Quota;
 use fence_vmchannel_host_agent::channel::board::Board;
 use fence_vmchannel_host_agent::channel::{Channel, Ended};
 use fence_vmchannel_host_agent::domain::Sighting;
+use fence_vmchannel_host_agent::host_status::Facts;
 use fence_vmchannel_host_agent::hypervisor::Hypervisor;
 use fence_vmchannel_host_agent::hypervisor::simulated::Entry;
 use fence_vmchannel_host_agent::identity;
@@ -106,8 +107,9 @@ impl Agent {
         let orders = Orders::new(hypervisor.clone(), inventory.clone(), patience, queue, journal);
         let (stopping, stop) = watch::channel(false);
         let (rules, policy) = watch::channel(Arc::new(Policy::default()));
-        let board = Board::default();
-        let running = Arc::new(Running { hypervisor, inventory, policy, orders, board, stopping: stop });
+        let (board, host_status) = (Board::default(), Facts::default());
+        let running =
+            Arc::new(Running { hypervisor, inventory, policy, orders, board, host_status, stopping: stop });
         let (begun, tasks) = (Instant::now(), Mutex::new(tasks));
         settle().await;
         Self { running, host, names, paper, since_boot, begun, rules, stopping, _hints: hints, tasks }

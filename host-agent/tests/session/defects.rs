@@ -76,7 +76,7 @@ async fn a_verdict_that_comes_late_carries_the_id_of_its_own_request() {
     assert_eq!(verdicts.iter().map(|reply| reply.id).collect::<Vec<_>>(), [next.id, late.id]);
     let states = verdicts.iter().map(|reply| match &reply.body {
         Body::Verdict(verdict) => verdict.state,
-        Body::Progress(..) | Body::Items(..) | Body::Hello(_) | Body::Whoami(_) => None,
+        Body::Progress(..) | Body::Items(..) | Body::Hello(_) | Body::Whoami(_) | Body::HostStatus(_) => None,
     });
     assert_eq!(states.collect::<Vec<_>>(), [Some(PowerState::On), Some(PowerState::Off)]);
 }

@@ -157,7 +157,9 @@ impl Guest {
             match reply.body {
                 Body::Progress(phase, elapsed) => progress.push((phase, elapsed)),
                 Body::Verdict(verdict) => return Answer { progress, verdict },
-                Body::Items(..) | Body::Hello(_) | Body::Whoami(_) => panic!("a verdict was asked for"),
+                Body::Items(..) | Body::Hello(_) | Body::Whoami(_) | Body::HostStatus(_) => {
+                    panic!("a verdict was asked for")
+                }
             }
         }
     }

@@ -17,6 +17,8 @@ mod signer;
 #[cfg(test)]
 mod defects;
 #[cfg(test)]
+mod host_status;
+#[cfg(test)]
 mod hostile;
 #[cfg(test)]
 mod knowing;

@@ -21,23 +21,23 @@ use crate::guest::{off, reply_in, request};
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A directory with the agent's settings and its simulated domains.
-struct Place(TempDir);
+pub(crate) struct Place(TempDir);
 
 /// A running agent.
-struct Program {
+pub(crate) struct Program {
     place: Place,
     child: Child,
 }
 
 impl Place {
-    fn with_domains(domains: &[(&str, &str)]) -> Self {
+    pub(crate) fn with_domains(domains: &[(&str, &str)]) -> Self {
         let text = |(name, cluster): &(&str, &str)| {
             format!("[[domain]]\nname = {name:?}\nuuid = \"{}\"\ncluster = {cluster:?}\n\n", uuid_of(name))
         };
         Self::with_text(&domains.iter().map(text).collect::<String>())
     }
 
-    fn with_text(domains: &str) -> Self {
+    pub(crate) fn with_text(domains: &str) -> Self {
         let place = Self(tempfile::Builder::new().prefix("fvs").tempdir().unwrap());
         let settings =
             format!("runtime-dir = {:?}\npolicy-dir = {:?}\n", place.path("run"), place.path("policy.d"));
@@ -47,8 +47,14 @@ impl Place {
         place
     }
 
-    fn path(&self, name: &str) -> PathBuf {
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.0.path().join(name)
+    }
+
+    /// What the administrator writes into the settings besides.
+    pub(crate) fn add_settings(&self, text: &str) {
+        let settings = std::fs::read_to_string(self.path("agent.toml")).unwrap();
+        std::fs::write(self.path("agent.toml"), settings + text).unwrap();
     }
 
     fn command(&self, arguments: &[&str]) -> Command {
@@ -68,7 +74,7 @@ impl Place {
     }
 
     /// Starts the agent and waits for its word that it is ready, as systemd does.
-    fn start(self) -> Program {
+    pub(crate) fn start(self) -> Program {
         let notify = UnixDatagram::bind(self.path("notify")).unwrap();
         notify.set_read_timeout(Some(PATIENCE)).unwrap();
         let mut command = self.run();
@@ -83,7 +89,7 @@ impl Place {
 
 impl Program {
     /// Connects to the guest's own socket, once it is there.
-    fn guest(&self, name: &str) -> UnixStream {
+    pub(crate) fn guest(&self, name: &str) -> UnixStream {
         let dir = self.place.path("run/guests");
         let mut comings = Inotify::init().unwrap();
         comings.watches().add(&dir, WatchMask::MOVED_TO | WatchMask::CREATE).unwrap();
@@ -97,12 +103,12 @@ impl Program {
         }
     }
 
-    fn asks(&self, arguments: &[&str]) -> Output {
+    pub(crate) fn asks(&self, arguments: &[&str]) -> Output {
         self.place.asks(arguments)
     }
 
     /// SIGTERM, and how it ends.
-    fn stops(mut self) -> Option<i32> {
+    pub(crate) fn stops(mut self) -> Option<i32> {
         kill(Pid::from_raw(i32::try_from(self.child.id()).unwrap()), Signal::SIGTERM).unwrap();
         self.child.wait().unwrap().code()
     }

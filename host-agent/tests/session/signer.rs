@@ -86,7 +86,9 @@ impl Signer {
             match reply.body {
                 Body::Progress(..) => {}
                 Body::Verdict(verdict) => return verdict,
-                Body::Items(..) | Body::Hello(_) | Body::Whoami(_) => panic!("a verdict was asked for"),
+                Body::Items(..) | Body::Hello(_) | Body::Whoami(_) | Body::HostStatus(_) => {
+                    panic!("a verdict was asked for")
+                }
             }
         }
     }

@@ -9,6 +9,7 @@ use fence_vmchannel_host_agent::agent::Agent;
 use fence_vmchannel_host_agent::audit::Quota;
 use fence_vmchannel_host_agent::channel::Channel;
 use fence_vmchannel_host_agent::channel::board::Board;
+use fence_vmchannel_host_agent::host_status::Facts;
 use fence_vmchannel_host_agent::identity;
 use fence_vmchannel_host_agent::inventory::Inventory;
 use fence_vmchannel_host_agent::journal::Journal;
@@ -81,7 +82,7 @@ async fn answer(script: Arc<Script>, op: Op) -> Answer {
             Body::Progress(..) => {}
             Body::Verdict(verdict) => break (verdict.ruling, verdict.state, verdict.evidence),
             Body::Items(items, _) => break listed(&items),
-            Body::Hello(_) | Body::Whoami(_) => panic!("nobody asked for that"),
+            Body::Hello(_) | Body::Whoami(_) | Body::HostStatus(_) => panic!("nobody asked for that"),
         }
     };
     Answer { ruling, state, evidence, took: asked.elapsed(), actions: script.actions(), then: script.now() }
@@ -111,8 +112,15 @@ fn guest_on(script: &Arc<Script>, tasks: &mut JoinSet<()>) -> Guest {
     let (queue, mut work) = mpsc::channel(16);
     let journal = (Journal::in_memory(), Duration::ZERO);
     let orders = Orders::new(script.clone(), inventory.clone(), PATIENCE, queue, journal);
-    let agent =
-        Agent { hypervisor: script.clone(), inventory, policy, orders, board: Board::default(), stopping };
+    let agent = Agent {
+        hypervisor: script.clone(),
+        inventory,
+        policy,
+        orders,
+        board: Board::default(),
+        host_status: Facts::default(),
+        stopping,
+    };
     let asker = agent.domains().get(ASKER).cloned().unwrap();
     let pid = asker.instance.as_ref().unwrap().id.pid;
     let asker = identity::Guest::recognise(&**script, &asker, pid).unwrap();

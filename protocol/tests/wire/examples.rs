@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use fence_vmchannel_protocol::signing::{Key, KeyId, Nonce};
 use fence_vmchannel_protocol::{
-    Ask, Body, Evidence, GuestIdentity, Hello, Item, Method, Phase, Power, PowerState, Reason, Reply,
-    Request, RequestId, Ruling, Target, Verdict,
+    AgentHealth, Ask, Attribute, Body, Evidence, GuestIdentity, Hello, HostStatus, Item, LibvirtHealth,
+    Method, Phase, Power, PowerState, Reason, Reply, Request, RequestId, Ruling, Target, Verdict,
 };
 use uuid::Uuid;
 
@@ -97,6 +97,33 @@ pub(crate) fn replies() -> Vec<(&'static str, Reply)> {
     };
     let first = vec![item("web1", WEB1, Some(PowerState::On))];
     let last = vec![item("web2", WEB2, None)];
+    let attribute = |name: &str, value: Option<&str>, age_s| Attribute {
+        name: name.parse().unwrap(),
+        value: value.map(|value| value.parse().unwrap()),
+        age_s,
+    };
+    let status = HostStatus {
+        agent: AgentHealth::Ok,
+        libvirt: LibvirtHealth::Connected,
+        host: Some("rack3-a".parse().unwrap()),
+        maintenance: Some(false),
+        load_percent: Some([42, 31, 20]),
+        processors: Some(8),
+        uptime_s: Some(93_784),
+        attributes: vec![attribute("pingd", Some("ok"), Some(4)), attribute("storage", None, Some(95))],
+        simulated: false,
+    };
+    let hidden = HostStatus {
+        agent: AgentHealth::Starting,
+        libvirt: LibvirtHealth::Away,
+        host: None,
+        maintenance: None,
+        load_percent: None,
+        processors: None,
+        uptime_s: None,
+        attributes: Vec::new(),
+        simulated: true,
+    };
     let bad_frame = Body::Verdict(Verdict::refused(Reason::BadFrame));
     vec![
         ("reply-hello", says(Body::Hello(hello))),
@@ -109,6 +136,8 @@ pub(crate) fn replies() -> Vec<(&'static str, Reply)> {
         ("reply-failed", says(Body::Verdict(failed))),
         ("reply-list-part", says(Body::Items(first, true))),
         ("reply-list-last", says(Body::Items(last, false))),
+        ("reply-host-status", says(Body::HostStatus(Box::new(status)))),
+        ("reply-host-status-hidden", says(Body::HostStatus(Box::new(hidden)))),
         ("reply-simulated", says(Body::Verdict(Verdict { simulated: true, ..off() }))),
         ("reply-bad-frame", Reply { id: RequestId::NONE, body: bad_frame }),
     ]

@@ -2,10 +2,13 @@
 
 use std::time::Duration;
 
-use fence_vmchannel_protocol::limits::{DELAY_MAX, NAME_BYTES, TIMEOUT_MAX, TIMEOUT_MIN};
+use fence_vmchannel_protocol::limits::{
+    ATTRIBUTE_NAME_BYTES, ATTRIBUTES_MOST, DELAY_MAX, NAME_BYTES, PLAIN_TEXT_BYTES, TIMEOUT_MAX, TIMEOUT_MIN,
+};
 use fence_vmchannel_protocol::{
-    Ask, Body, Evidence, GuestIdentity, Hello, Item, Method, Name, Phase, Power, PowerState, Reason, Reply,
-    Request, RequestId, Ruling, Target, Verdict,
+    AgentHealth, Ask, Attribute, Body, Evidence, GuestIdentity, Hello, HostStatus, Item, LibvirtHealth,
+    Method, Name, Phase, PlainText, Power, PowerState, Reason, Reply, Request, RequestId, Ruling, Target,
+    Verdict,
 };
 use proptest::option;
 use proptest::prelude::*;
@@ -110,6 +113,41 @@ fn hello() -> impl Strategy<Value = Hello> {
     })
 }
 
+/// Also the largest there is: every text and every number as long as it may be.
+fn host_status() -> impl Strategy<Value = HostStatus> {
+    let text = || prop_oneof!["[!#-&(-\\[\\]-_a-~]{1,64}", Just("x".repeat(PLAIN_TEXT_BYTES))];
+    let text = move || text().prop_map(|text| text.parse::<PlainText>().unwrap());
+    let name = prop_oneof!["[a-z][a-zA-Z0-9_.-]{0,31}", Just("n".repeat(ATTRIBUTE_NAME_BYTES))];
+    let age = || option::of(prop_oneof![any::<u64>(), Just(u64::MAX)]);
+    let attribute = (name, option::of(text()), age()).prop_map(|(name, value, age_s)| Attribute {
+        name: name.parse().unwrap(),
+        value,
+        age_s,
+    });
+    let load = option::of(prop_oneof![any::<[u32; 3]>(), Just([u32::MAX; 3])]);
+    (
+        (select(AgentHealth::ALL), select(LibvirtHealth::ALL), any::<bool>()),
+        (option::of(text()), option::of(any::<bool>()), load, option::of(any::<u32>()), age()),
+        proptest::collection::vec(attribute, 0..=ATTRIBUTES_MOST),
+    )
+        .prop_map(
+            |((agent, libvirt, simulated), (host, maintenance, load, processors, uptime), attributes)| {
+                let (load_percent, uptime_s) = (load, uptime);
+                HostStatus {
+                    agent,
+                    libvirt,
+                    host,
+                    maintenance,
+                    load_percent,
+                    processors,
+                    uptime_s,
+                    attributes,
+                    simulated,
+                }
+            },
+        )
+}
+
 pub(crate) fn reply() -> impl Strategy<Value = Reply> {
     let elapsed = any::<u64>().prop_map(Duration::from_millis);
     let body = prop_oneof![
@@ -119,6 +157,7 @@ pub(crate) fn reply() -> impl Strategy<Value = Reply> {
             .prop_map(|(items, more)| Body::Items(items, more)),
         hello().prop_map(Body::Hello),
         guest().prop_map(Body::Whoami),
+        host_status().prop_map(|status| Body::HostStatus(Box::new(status))),
     ];
     (id(), body).prop_map(|(id, body)| Reply { id, body })
 }

@@ -49,7 +49,7 @@ fn an_added_key_is_a_private_file_and_a_rule_that_holds() {
     assert_eq!(loaded.problems, []);
     let [rule] = loaded.policy.key_rules() else { panic!("one rule") };
     let keys: Vec<_> = rule.keys().iter().map(|key| (key.id().as_str(), key.actions().len())).collect();
-    assert_eq!(keys, [("cluster", 5), ("monitoring", 2)]);
+    assert_eq!(keys, [("cluster", 6), ("monitoring", 2)]);
     assert!(rule.keys().iter().all(crate::policy::ListedKey::is_usable));
     assert_ne!(fs::read(&first.file).unwrap(), fs::read(&second.file).unwrap());
 }
