@@ -56,9 +56,12 @@ impl Process {
     /// Ends it at once (SIGKILL).
     ///
     /// # Errors
-    /// When it is gone already.
+    /// When it cannot be killed; that it is gone already is no error.
     pub fn kill(&self) -> Result<()> {
-        self.signal(Signal::KILL)
+        match self.signal(Signal::KILL) {
+            Err(_) if self.is_gone() => Ok(()), // it went just before
+            signalled => signalled,
+        }
     }
 
     /// Makes it hang (SIGSTOP): SIGTERM does nothing to it from now on, SIGKILL still does.
