@@ -12,6 +12,7 @@ mod input;
 mod journal;
 mod killed;
 mod lab;
+mod legacy;
 mod migration;
 mod operator;
 mod pacemaker;

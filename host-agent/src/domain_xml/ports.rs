@@ -52,11 +52,14 @@ fn channel(written: &WrittenPort, uuid: Uuid, guests_dir: &Path) -> Result<Optio
     Ok(path.is_absolute().then_some(ChannelSpec { port, mode, path }))
 }
 
-/// A virtio port is ours by its name, a serial port by where its socket is.
+/// A virtio port is ours by its name; a serial port by where its socket is, and so is an address that QEMU forwards for guests of
+/// fence_virt (`guestfwd`), which is a stream without a name too.
 fn kind(written: &WrittenPort, in_our_directory: bool) -> Option<Port> {
     let is_virtio = written.target_type.as_deref() == Some("virtio");
+    let is_guestfwd = written.target_type.as_deref() == Some("guestfwd");
     match written.is_channel {
         true if is_virtio && written.target_name.as_deref() == Some(PORT_NAME) => Some(Port::Virtio),
+        true if in_our_directory && is_guestfwd => Some(Port::Serial),
         false if in_our_directory && !is_virtio => Some(Port::Serial),
         true | false => None,
     }

@@ -120,10 +120,23 @@ fn a_bind_channel_without_a_path_yet_is_skipped() {
 }
 
 #[test]
+fn an_address_that_qemu_forwards_into_our_directory_is_served() {
+    let forwarded = "<target type='guestfwd' address='10.0.2.179' port='1229'/>";
+    let path = own("-guestfwd.sock");
+
+    let read = read(&format!(
+        "<devices><channel type='unix'><source mode='bind' path='{path}'/>{forwarded}</channel></devices>"
+    ));
+
+    let served: Vec<_> = read.channels.iter().map(|one| (one.port, one.mode, one.path.to_str())).collect();
+    assert_eq!(served, [(Port::Serial, Mode::Bind, Some(path.as_str()))]);
+}
+
+#[test]
 fn nobody_elses_channel_is_touched() {
     let others = [
         virtio("connect", &own(".sock")).replace("org.fence_vmchannel.0", "org.qemu.guest_agent.0"),
-        virtio("connect", &own(".sock")).replace("'virtio'", "'guestfwd'"),
+        virtio("bind", "/tmp/forwarded").replace("'virtio'", "'guestfwd'"),
         virtio("connect", &own(".sock")).replace("'unix'", "'pty'"),
         virtio("connect", &own(".sock")).replace("devices>", "backup>"),
         format!("<metadata>{}</metadata>", virtio("connect", &own(".sock"))),

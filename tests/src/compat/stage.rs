@@ -18,7 +18,7 @@ use crate::guest::{Channel, GUESTFWD, Guest};
 use crate::host::Agent;
 use crate::image::{Image, NETWORK};
 use crate::lab::Lab;
-use crate::network::{GROUP_V4, GROUP_V6, HOST_V4, INTERFACE, Network};
+use crate::network::{GROUP_V4, GROUP_V6, GUEST_V4, GUEST_V6, HOST_V4, INTERFACE, Network};
 use crate::programs::{self, Ran};
 
 const TARGET: &str = "target";
@@ -175,6 +175,20 @@ fn listener(way: Way, hash: Hash) -> Listener {
 }
 
 /// The agent's settings for all listeners at once.
-fn settings(_hash: Hash, _key: &Path) -> String {
-    String::new()
+fn settings(hash: Hash, key: &Path) -> String {
+    let (hash, key) = (hash.word(), key.display());
+    let peers = [GUEST_V4.to_string(), GUEST_V6.to_string()]
+        .map(|address| format!("[[legacy.peer]]\naddress = \"{address}\"\ncluster = \"{CLUSTER}\"\n"));
+    let groups = [GROUP_V4, GROUP_V6].map(|group| {
+        format!(
+            "[[legacy.listener]]\nkind = \"multicast\"\naddress = \"{group}\"\ninterface = \"{INTERFACE}\"\n"
+        )
+    });
+    format!(
+        "[legacy]\nkey-file = \"{key}\"\nhash = \"{hash}\"\nauth = \"{hash}\"\n\
+         callback-networks = [\"{GUEST_V4}/32\", \"{GUEST_V6}/128\"]\n\
+         {}[[legacy.listener]]\nkind = \"tcp\"\naddress = \"{HOST_V4}\"\n{}",
+        groups.concat(),
+        peers.concat(),
+    )
 }
