@@ -58,6 +58,7 @@ fn pacemaker_in_a_guest_reads_validates_lists_fences_and_reboots() -> Result<()>
 
     let metadata = succeed(&node, "stonith_admin --metadata --agent fence_vmchannel")?;
     succeed(&node, "stonith_admin --validate --agent fence_vmchannel")?;
+    let invalid = node.run("stonith_admin --validate --agent fence_vmchannel --option device=/dev/none")?;
     let devices = succeed(&node, "stonith_admin --list node2")?;
     let targets = succeed(&node, "stonith_admin --list-targets vms")?;
     succeed(&node, "stonith_admin --query vms")?;
@@ -66,6 +67,8 @@ fn pacemaker_in_a_guest_reads_validates_lists_fences_and_reboots() -> Result<()>
     let fence = succeed(&node, "stonith_admin --fence node2 --timeout 60")?;
 
     assert!(metadata.output.contains("name=\"fence_vmchannel\""), "{}", metadata.output);
+    assert_ne!(invalid.exit_code, 0, "{}", invalid.output);
+    assert!(invalid.output.contains("there is no /dev/none"), "{}", invalid.output);
     assert!(devices.output.contains("vms"), "{}", devices.output);
     assert!(targets.output.contains("pm2"), "{}", targets.output);
     assert!(first_gone, "a reboot ends the process");
