@@ -67,14 +67,19 @@ impl Uplink {
 
     /// Connects, and passes lines and words until the host goes away.
     async fn talk(&self, port: &mut Option<Port>) -> Result<(), PortError> {
+        let until = Instant::now() + PATIENCE;
         let port = match port {
-            Some(port) => port,
+            Some(port) => {
+                port.reconnect(until).await?;
+                port
+            }
             None => {
                 let device = find(self.device.as_deref(), &Places::default())?;
-                port.insert(Port::new(Ways { broker: None, device }, self.trace))
+                let port = port.insert(Port::new(Ways { broker: None, device }, self.trace));
+                port.connect(until).await?;
+                port
             }
         };
-        port.reconnect(Instant::now() + PATIENCE).await?;
         let (sender, mut lines) = mpsc::channel::<Vec<u8>>(LINES);
         if self.words.send(HostWord::There(sender)).await.is_err() {
             return Ok(());

@@ -134,15 +134,21 @@ impl Desk {
         if let Some(asked) = self.asked.get_mut(&id) {
             asked.program = Some(from); // it came again by another connection, or heard nothing for a while
         }
-        for program in self.programs.values_mut() {
-            program.waiting.retain(|waiting| waiting.question.request.id != id);
+        // A program that asks again while it waits has waited all the while.
+        let mut since = now;
+        for waiting in self.programs.values_mut().map(|program| &mut program.waiting) {
+            waiting.retain(|waiting| {
+                let is_other = waiting.question.request.id != id;
+                since = if is_other { since } else { since.min(waiting.since) };
+                is_other
+            });
         }
         let Some(program) = self.programs.get_mut(&from) else { return Ok(()) };
         if program.waiting.len() >= WAITING {
             let detail = format!("the broker keeps {WAITING} requests of a program: wait for their answers");
             return Err(Declined { reason: Reason::Busy, detail });
         }
-        program.waiting.push_back(Waiting { question, since: now });
+        program.waiting.push_back(Waiting { question, since });
         Ok(())
     }
 

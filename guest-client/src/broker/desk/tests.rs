@@ -220,6 +220,19 @@ fn what_waited_too_long_is_told_and_never_asked() {
 }
 
 #[test]
+fn who_asks_again_while_waiting_has_waited_all_the_while() {
+    let now = Instant::now();
+    let mut desk = Desk::new(now);
+    let program = desk.join(root()).unwrap();
+
+    for seconds in [0, 4, 8] {
+        desk.ask(program, off(1), now + Duration::from_secs(seconds)).unwrap();
+    }
+
+    assert_eq!(desk.expire(now + Duration::from_secs(10)), [(program, id(1))]);
+}
+
+#[test]
 fn the_host_is_told_the_time_that_is_left() {
     let now = Instant::now();
     let mut desk = Desk::new(now);
