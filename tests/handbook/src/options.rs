@@ -27,6 +27,11 @@ fn one(arg: &Arg) -> String {
         (false, false) => names.join(", "),
     };
     let says = arg.get_long_help().or(arg.get_help()).map(ToString::to_string).unwrap_or_default();
+    let defaults: Vec<_> = arg.get_default_values().iter().map(|value| value.to_string_lossy()).collect();
+    let says = match takes && !defaults.is_empty() {
+        true => format!("{says} [default: {}]", defaults.join(" ")),
+        false => says,
+    };
     let choices: String = arg.get_possible_values().iter().filter(|_| takes).filter_map(choice).collect();
     let choices = if choices.is_empty() { choices } else { format!(".RS\n{choices}.RE\n") };
     format!(".TP\n{head}\n{}\n{choices}", roff::paragraphs(&says))

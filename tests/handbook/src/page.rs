@@ -83,7 +83,8 @@ fn settings(operations: &str) -> String {
         [key, default, meaning] => {
             let (key, default, meaning) =
                 (markdown::inline(key), markdown::inline(default), markdown::inline(meaning));
-            format!(".TP\n{key} (default: {default})\n{meaning}\n")
+            let default = if default.is_empty() { default } else { format!(" (default: {default})") };
+            format!(".TP\n{key}{default}\n{meaning}\n")
         }
         _ => String::new(),
     });

@@ -1,10 +1,13 @@
 //! The man pages and completions are those of the programs, and can be read.
 
+#![expect(clippy::unwrap_used, reason = "helpers of tests fail by panicking")]
+
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use fence_vmchannel_handbook::{leaves, listed_settings};
 use fence_vmchannel_host_agent::config::Config;
+use fence_vmchannel_host_agent::policy::Policy;
 
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
@@ -52,6 +55,21 @@ fn every_man_page_is_shown_without_a_warning() {
         assert!(shown.status.success() && shown.stderr.is_empty(), "{}: {shown:?}", page.display());
         assert!(!shown.stdout.is_empty(), "{}", page.display());
     }
+}
+
+/// The lines of a page's EXAMPLE, as they are shown.
+fn example(page: &str) -> String {
+    let source = std::fs::read_to_string(root().join("docs/man").join(page)).unwrap();
+    let (_, example) = source.split_once(".SH EXAMPLE\n.nf\n").unwrap();
+    example.split_once("\n.fi").unwrap().0.replace("\\-", "-")
+}
+
+#[test]
+fn the_examples_of_the_man_pages_are_taken() {
+    let policy = example("fence-vmchannel-policy.5").replace("\\(aq", "'");
+
+    assert!(Config::parse(&example("fence-vmchannel-agent.toml.5"), Path::new("agent.toml")).is_ok());
+    assert_eq!(Policy::read([(Ok(policy), "policy.toml".into())]).problems, []);
 }
 
 #[test]
