@@ -56,7 +56,7 @@ pub(crate) fn play(kind: Kind, seed: u64, tells: bool) -> Played {
             Kind::Anything => {
                 begin_anything(&world, &spawner, &mut rng, (&[60, 400, 1000, 2000, 5000], &[200, 1000, 4000]))
             }
-            Kind::Dense => begin_anything(&world, &spawner, &mut rng, (&[400, 1000, 2000], &[200, 1000])),
+            Kind::Dense => begin_anything(&world, &spawner, &mut rng, (&[200, 400, 1000, 2000], &[200, 1000])),
             Kind::Mutual => mutual::begin(&world, &spawner, &mut rng),
         }
         spawner.begin(0, agent::keep(world.clone(), spawner.clone()));
@@ -85,9 +85,11 @@ fn rates(rng: &mut Rng) -> [u64; FAULTS] {
 }
 
 /// Troubles that need each other to do harm.
-const THEMES: [&[Seen]; 4] = [
+const THEMES: [&[Seen]; 6] = [
     &[Seen::Leaves, Seen::Arrives, Seen::StopIsLate],
-    &[Seen::LosesSight, Seen::AgentDies],
+    &[Seen::LosesSight, Seen::AgentDies, Seen::ScanUnsure],
+    &[Seen::AgentDies, Seen::Restarts, Seen::Starts, Seen::ScanSlow],
+    &[Seen::Restarts, Seen::Starts, Seen::ScanSlow],
     &[Seen::LibvirtDies, Seen::LibvirtHangs, Seen::Restarts],
     &[Seen::IgnoresTerm, Seen::StopIsLate, Seen::Restarts, Seen::Starts],
 ];
