@@ -356,13 +356,36 @@ fn there_is_one_broker_at_a_socket_and_a_killed_one_is_replaced() {
 }
 
 #[test]
-fn a_configuration_with_a_fault_is_told_by_check_and_only_root_may_ask() {
-    let directory = tempfile::tempdir().unwrap();
-    let config = directory.path().join("broker.toml");
-    std::fs::write(&config, "[[allow]]\nuser = 'root'\nops = ['of']\n").unwrap();
+fn a_configuration_with_a_fault_is_told_by_check_and_allows_nobody_anything() {
+    let host = Host::on_a_socket(|socket| socket.accept());
+    let faulty =
+        format!("[[allow]]\nuser = {}\nops = ['all']\n[[allow]]\nuser = 7\nops = ['of']\n", nobody());
+    let broker = Broker::start(&host.device, &faulty);
 
-    let checked = client(&["broker", "--check", "--config", config.to_str().unwrap()]);
+    let checked = client(&["broker", "--check", "--config", &broker.config()]);
+    let asked = broker.client_of_nobody(&["-o", "off", "-n", "web2", "-t", "5"]);
 
     assert_eq!(checked.code, 1);
     assert!(checked.err.contains("\"of\" is none of the ops"), "{checked:?}");
+    assert_eq!(asked.code, 1);
+    assert!(asked.err.contains("may ask nothing"), "{asked:?}");
+    host.ends();
+}
+
+#[test]
+fn a_serial_port_is_shared_as_well() {
+    let host = Host::on_a_terminal(|mut line| {
+        let requests = [line.hear(), line.hear()];
+        requests.iter().rev().for_each(|request| line.verdict(request, state_of(request)));
+        line
+    });
+    let broker = Broker::start(&host.device, &us());
+    let device = broker.device();
+
+    let begun = Instant::now();
+    let on = start(&["--device", &device, "-o", "status", "-n", "web2"]);
+    let off = start(&["--device", &device, "-o", "status", "-n", "web1"]);
+
+    assert_eq!((end(on, begun).code, end(off, begun).code), (0, 2));
+    host.ends();
 }

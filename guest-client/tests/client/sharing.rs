@@ -50,6 +50,11 @@ impl Broker {
         self.socket().to_str().unwrap().to_owned()
     }
 
+    /// The path of its `broker.toml`.
+    pub(crate) fn config(&self) -> String {
+        self.directory.path().join("broker.toml").to_str().unwrap().to_owned()
+    }
+
     /// Kills it (SIGKILL) and starts it again.
     pub(crate) fn restart(mut self) -> Self {
         self.kill();
