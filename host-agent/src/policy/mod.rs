@@ -197,6 +197,8 @@ impl Policy {
         self.may_ask(guest, power.into(), inventory)?;
         let source = inventory.get(guest.uuid()).map(|domain| Source::Domain(domain));
         let (domain, rule) = self.allowed(source, power.into(), target, inventory)?;
+        let key = guest.signer().map(|signer| format!("; signed with key {}", signer.id()));
+        let rule = rule + &key.unwrap_or_default();
         Ok(Permit::new(guest.asker(), (domain.uuid, domain.name.clone()), power, rule))
     }
 

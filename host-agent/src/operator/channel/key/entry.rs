@@ -87,7 +87,7 @@ impl KeysFile {
 
 impl Entry {
     fn is_as_written(&self, uuid: Uuid) -> bool {
-        let word = |text: &String| text.bytes().all(|byte| byte.is_ascii_alphanumeric());
+        let word = |text: &String| text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-');
         self.file == format!("keys/{uuid}.{}.key", self.id)
             && self.id.parse::<fence_vmchannel_protocol::signing::KeyId>().is_ok()
             && self.actions.iter().flatten().all(word)

@@ -60,7 +60,7 @@ pub struct KeyAddArgs {
     pub domain: String,
     /// The key's name: 1 to 64 of A-Z a-z 0-9 _ . -
     pub key: String,
-    /// What may be asked with it: status, list, off, on, reboot [default: all that the guest may].
+    /// What may be asked with it: status, list, off, on, reboot, host-status [default: all that the guest may].
     #[arg(long, value_name = "ACTIONS", value_delimiter = ',')]
     pub actions: Vec<Action>,
     /// Take the key in this file, for example one of another host [default: make a new one].

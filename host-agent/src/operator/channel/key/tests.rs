@@ -39,8 +39,9 @@ fn an_added_key_is_a_private_file_and_a_rule_that_holds() {
     let config = config(&dir.path().join("policy.d"));
 
     let first = add(&config, &to_add("cluster")).unwrap();
-    let looks = KeyAddArgs { actions: vec![Action::Status, Action::List], ..to_add("monitoring") };
+    let looks = KeyAddArgs { actions: vec![Action::Status, Action::HostStatus], ..to_add("monitoring") };
     let second = add(&config, &looks).unwrap();
+    let third = add(&config, &to_add("spare")).unwrap(); // reads what the others wrote
 
     assert!(first.is_first && !second.is_first);
     assert_eq!(fs::metadata(&first.file).unwrap().permissions().mode() & 0o7777, 0o600);
@@ -49,9 +50,9 @@ fn an_added_key_is_a_private_file_and_a_rule_that_holds() {
     assert_eq!(loaded.problems, []);
     let [rule] = loaded.policy.key_rules() else { panic!("one rule") };
     let keys: Vec<_> = rule.keys().iter().map(|key| (key.id().as_str(), key.actions().len())).collect();
-    assert_eq!(keys, [("cluster", 6), ("monitoring", 2)]);
+    assert_eq!(keys, [("cluster", 6), ("monitoring", 2), ("spare", Action::ALL.len())]);
     assert!(rule.keys().iter().all(crate::policy::ListedKey::is_usable));
-    assert_ne!(fs::read(&first.file).unwrap(), fs::read(&second.file).unwrap());
+    assert_ne!(fs::read(&first.file).unwrap(), fs::read(&third.file).unwrap());
 }
 
 #[test]
