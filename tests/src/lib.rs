@@ -25,6 +25,7 @@
 
 pub mod asker;
 pub mod attack;
+pub mod cluster_node;
 pub mod compat;
 pub mod debian;
 pub mod dice;

@@ -23,3 +23,5 @@ mod soak;
 mod starting;
 mod stonith;
 mod stuck;
+#[cfg(test)]
+mod vm_client;
