@@ -56,7 +56,9 @@ pub(crate) fn play(kind: Kind, seed: u64, tells: bool) -> Played {
             Kind::Anything => {
                 begin_anything(&world, &spawner, &mut rng, (&[60, 400, 1000, 2000, 5000], &[200, 1000, 4000]))
             }
-            Kind::Dense => begin_anything(&world, &spawner, &mut rng, (&[200, 400, 1000, 2000], &[200, 1000])),
+            Kind::Dense => {
+                begin_anything(&world, &spawner, &mut rng, (&[200, 400, 1000, 2000], &[200, 1000]))
+            }
             Kind::Mutual => mutual::begin(&world, &spawner, &mut rng),
         }
         spawner.begin(0, agent::keep(world.clone(), spawner.clone()));

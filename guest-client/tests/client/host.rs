@@ -1,7 +1,9 @@
 //! A scripted host at the other end of a socket or of a terminal, and the client as a real process.
 
-use std::fs::File;
+use std::fs::{File, OpenOptions};
 use std::io::{Read, Write};
+use std::os::fd::AsFd;
+use std::os::unix::fs::OpenOptionsExt;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -11,9 +13,9 @@ use std::time::{Duration, Instant};
 use fence_vmchannel_protocol::{
     Body, Decoder, Evidence, Frame, PowerState, Reply, Request, RequestId, Ruling, Verdict, encode_line,
 };
-use nix::pty::openpty;
+use nix::fcntl::OFlag;
+use nix::pty::{grantpt, posix_openpt, ptsname_r, unlockpt};
 use nix::sys::termios::{SetArg, cfmakeraw, tcgetattr, tcsetattr};
-use nix::unistd::ttyname;
 
 pub(crate) const CLIENT: &str = env!("CARGO_BIN_EXE_fence_vmchannel");
 
@@ -164,13 +166,18 @@ impl<T: Send + 'static> Host<T> {
     }
 }
 
+/// A terminal's two ends, neither of which a process that another test starts at the same time inherits.
 pub(crate) fn terminal() -> (File, File, String) {
-    let pty = openpty(None, None).unwrap();
-    let mut modes = tcgetattr(&pty.slave).unwrap();
+    let master = posix_openpt(OFlag::O_RDWR | OFlag::O_NOCTTY | OFlag::O_CLOEXEC).unwrap();
+    grantpt(&master).unwrap();
+    unlockpt(&master).unwrap();
+    let device = ptsname_r(&master).unwrap();
+    let mut slave = OpenOptions::new();
+    let slave = slave.read(true).write(true).custom_flags(OFlag::O_NOCTTY.bits()).open(&device).unwrap();
+    let mut modes = tcgetattr(&slave).unwrap();
     cfmakeraw(&mut modes);
-    tcsetattr(&pty.slave, SetArg::TCSANOW, &modes).unwrap();
-    let device = ttyname(&pty.slave).unwrap().to_str().unwrap().to_owned();
-    (pty.master.into(), pty.slave.into(), device)
+    tcsetattr(&slave, SetArg::TCSANOW, &modes).unwrap();
+    (master.as_fd().try_clone_to_owned().unwrap().into(), slave, device)
 }
 
 pub(crate) struct Socket {
