@@ -73,7 +73,7 @@ impl Scene {
     /// An action of the resource agent, as Pacemaker calls it.
     fn action(&self, action: &str, parameters: &[(&str, &str)]) -> Ran {
         let mut command = self.node.command("env");
-        command.args(["OCF_ROOT=/usr/lib/ocf", "OCF_RESOURCE_INSTANCE=host-status", "OCF_RESKEY_timeout=3"]);
+        command.args(["OCF_ROOT=/usr/lib/ocf", "OCF_RESOURCE_INSTANCE=host-status", "OCF_RESKEY_timeout=15"]);
         command.arg(format!("OCF_RESKEY_device={}", device()));
         command.args(parameters.iter().map(|(name, value)| format!("OCF_RESKEY_{name}={value}")));
         programs::run(command.args([INSTALLED, action])).unwrap()
@@ -141,8 +141,7 @@ fn vm_client_passes_ocf_tester_in_a_real_cluster() -> Result<()> {
     let scene = Scene::new()?;
 
     let device = format!("device={}", device());
-    let tested =
-        scene.run("ocf-tester", &["-v", "-n", "host-status", "-o", &device, "-o", "timeout=5", INSTALLED]);
+    let tested = scene.run("ocf-tester", &["-v", "-n", "host-status", "-o", &device, INSTALLED]);
 
     assert_eq!(tested.exit_code, 0, "{}{}", tested.output, tested.errors);
     assert!(tested.output.contains("passed all tests"), "{}", tested.output);
