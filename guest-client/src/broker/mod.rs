@@ -6,8 +6,8 @@
 //! Invariant: the broker says of itself that a request was refused, or that its time was over; everything else that it
 //! says are the host's own words, and for the program that asked.
 //!
-//! The flow: [`socket`] -> [`program`] -> [`policy`] and [`desk`] -> [`uplink`], and back by [`heading`]. [`serve`] is
-//! where it comes together.
+//! The flow: `socket` -> `program` -> `policy` and `desk` -> `uplink`, and back by `heading`. `serve` is where it comes
+//! together.
 
 mod accounts;
 mod bucket;

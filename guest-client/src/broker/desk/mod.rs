@@ -271,3 +271,5 @@ impl Waiting {
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod walk;
