@@ -5,12 +5,18 @@
 //! Invariant: an unknown key or a value out of range is an error with file, line and what was expected; nothing is
 //! guessed.
 
+mod legacy;
+mod network;
+
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
 use crate::host_status::{Settings, SettingsTable};
+use legacy::LegacyPart;
+pub use legacy::{Legacy, Listener, PeerRule, Whence, Whom};
+pub use network::Network;
 
 /// Where the settings are looked for when nothing else is said.
 pub const DEFAULT_FILE: &str = "/etc/fence-vmchannel/agent.toml";
@@ -48,6 +54,7 @@ struct ConfigFile {
     give_up_after_seconds: Option<u64>,
     reconcile_seconds: Option<u64>,
     host_status: SettingsTable,
+    legacy: Option<LegacyPart>,
 }
 
 /// The settings that hold.
@@ -70,6 +77,8 @@ pub struct Config {
     pub reconcile_every: Duration,
     /// What guests may know of the host.
     pub host_status: Settings,
+    /// Listeners for existing clients on a network.
+    pub legacy: Option<Legacy>,
 }
 
 impl Config {
@@ -116,6 +125,7 @@ impl Config {
                 give_up_after: seconds("give-up-after-seconds", file.give_up_after_seconds, 45, 5, 600)?,
                 reconcile_every: seconds("reconcile-seconds", file.reconcile_seconds, 30, 1, 3600)?,
                 host_status: file.host_status.check().map_err(|error| error.to_string())?,
+                legacy: file.legacy.map(LegacyPart::check).transpose()?,
             };
             if config.kill_after >= config.give_up_after {
                 return Err("kill-after-seconds must be less than give-up-after-seconds".into());

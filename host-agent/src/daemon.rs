@@ -33,7 +33,7 @@ use crate::hypervisor::simulated::{Simulated, SimulationError};
 use crate::inventory::{Census, Inventory};
 use crate::journal::{Journal, JournalFile};
 use crate::orders::{Clock, Orders, Patience, Work};
-use crate::{control, hints, rules};
+use crate::{control, hints, legacy, rules};
 
 /// How many orders may wait to be begun, and how many hints to be taken.
 const QUEUE: usize = 1024;
@@ -181,6 +181,17 @@ impl Daemon {
             host_status,
             stopping: stop,
         });
+        if let Some(legacy) = &config.legacy {
+            legacy::warn(legacy);
+            match legacy::network::listeners(legacy, &agent) {
+                Ok(listeners) => {
+                    for listener in listeners {
+                        tasks.spawn(core("a legacy listener", listener));
+                    }
+                }
+                Err(error) => tracing::error!("nobody is served over legacy networks: {error}"),
+            }
+        }
         let (socket, asked) = (config.control_socket(), agent.clone());
         tasks.spawn(core("the control socket", async move { control::serve(socket, asked, problems).await }));
         Ok(Self { agent, tasks, work, channels: Channels::default(), reload, stopping })

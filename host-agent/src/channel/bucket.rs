@@ -23,7 +23,7 @@ impl Bucket {
     }
 
     /// When the next thing may pass.
-    pub(super) fn ready_at(&self) -> Instant {
+    pub(crate) fn ready_at(&self) -> Instant {
         let depth = self.every() * self.burst.saturating_sub(1);
         self.full_at.checked_sub(depth).unwrap_or(self.full_at)
     }
@@ -38,7 +38,7 @@ impl Bucket {
     }
 
     /// One thing passes.
-    pub(super) fn take(&mut self) {
+    pub(crate) fn take(&mut self) {
         self.full_at = self.full_at.max(Instant::now()) + self.every();
     }
 }

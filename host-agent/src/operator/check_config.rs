@@ -12,9 +12,10 @@ use serde::Serialize;
 
 use super::report::Report;
 use super::table::plain;
-use crate::config::{Config, DEFAULT_FILE};
+use crate::config::{Config, DEFAULT_FILE, Legacy};
 use crate::hooks::install::{self, Setup};
 use crate::host_status;
+use crate::legacy::network::read_key;
 use crate::policy::Policy;
 
 /// Where libvirt's daemons listen for `qemu:///system`.
@@ -42,6 +43,14 @@ struct Settings {
     give_up_after_seconds: u64,
     reconcile_seconds: u64,
     host_status: host_status::Settings,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    legacy: Option<Legacy>,
+}
+
+/// The part of the settings that has a name of its own.
+#[derive(Serialize)]
+struct Part<'a> {
+    legacy: &'a Legacy,
 }
 
 /// Checks the settings in this file and the policy that they name.
@@ -59,6 +68,10 @@ pub fn check(file: Option<&Path>) -> CheckReport {
         Ok(config) => {
             report.problems.extend(Policy::load(&config.policy_dir).problems.iter().map(ToString::to_string));
             report.notices = notices(&config);
+            if let Some(legacy) = &config.legacy {
+                report.problems.extend(read_key(legacy).err());
+                report.notices.extend(legacy.warnings());
+            }
             report.settings = Some(Settings::of(&config));
         }
         Err(error) => report.problems.push(error.to_string()),
@@ -114,6 +127,7 @@ impl Settings {
             give_up_after_seconds: config.give_up_after.as_secs(),
             reconcile_seconds: config.reconcile_every.as_secs(),
             host_status: config.host_status.clone(),
+            legacy: config.legacy.clone(),
         }
     }
 
@@ -135,6 +149,10 @@ impl Settings {
             format!("reconcile-seconds = {}", self.reconcile_seconds),
         ];
         lines.extend(self.host_status.lines());
+        if let Some(legacy) = &self.legacy {
+            let written = toml::to_string(&Part { legacy }).unwrap_or_default();
+            lines.extend(written.lines().map(ToOwned::to_owned));
+        }
         lines
     }
 }
@@ -187,6 +205,27 @@ mod tests {
         assert_eq!(code, 0, "{text}");
         assert!(text.contains("kill-after-seconds = 7\ngive-up-after-seconds = 45\n"), "{text}");
         assert!(text.ends_with("no problems\n"), "{text}");
+    }
+
+    #[test]
+    fn a_legacy_listener_is_a_notice_and_its_key_that_others_may_read_a_problem() {
+        use std::os::unix::fs::PermissionsExt;
+        let key = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(key.path(), [7; 64]).unwrap();
+        let settings = format!(
+            "[legacy]\nkey-file = '{}'\n[[legacy.listener]]\nkind = 'tcp'\n[[legacy.peer]]\ncid = 3\nguest = 'a'\n",
+            key.path().display()
+        );
+
+        let good = checked(&settings, None);
+        std::fs::set_permissions(key.path(), std::fs::Permissions::from_mode(0o640)).unwrap();
+        let open = checked(&settings, None);
+
+        assert_eq!(good.0, 0, "{}", good.1);
+        assert!(good.1.contains("notice: legacy: tcp 127.0.0.1:1229"), "{}", good.1);
+        assert!(good.1.contains("\n[[legacy.peer]]\ncid = 3\n"), "{}", good.1);
+        assert_eq!(open.0, 1, "{}", open.1);
+        assert!(open.1.contains("chmod 0600"), "{}", open.1);
     }
 
     #[test]

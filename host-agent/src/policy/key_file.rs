@@ -19,6 +19,11 @@ const FILE_BYTES: u64 = 4096 + 2;
 /// # Errors
 /// What is wrong with it, and what to do.
 pub fn read(path: &Path) -> Result<Key, String> {
+    Key::of_file(&content(path)?).map_err(|error| format!("{error}: write a new one with `channel key add`"))
+}
+
+/// What is in a key's file, if nobody else may read or replace it.
+pub(crate) fn content(path: &Path) -> Result<Vec<u8>, String> {
     // Without O_NONBLOCK, a pipe in the key's place would hold everything up.
     let file = OpenOptions::new().read(true).custom_flags(nix::libc::O_NONBLOCK).open(path);
     let file = file.map_err(|error| format!("the key cannot be read: {error}"))?;
@@ -36,5 +41,5 @@ pub fn read(path: &Path) -> Result<Key, String> {
     let mut content = Vec::new();
     let read = file.take(FILE_BYTES + 1).read_to_end(&mut content);
     read.map_err(|error| format!("the key cannot be read: {error}"))?;
-    Key::of_file(&content).map_err(|error| format!("{error}: write a new one with `channel key add`"))
+    Ok(content)
 }

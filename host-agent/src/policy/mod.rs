@@ -6,7 +6,7 @@
 //! `policy.d`), nothing from the guest counts.
 
 mod file;
-mod key_file;
+pub(crate) mod key_file;
 mod keys;
 mod permit;
 mod rule;

@@ -16,10 +16,9 @@ use tokio::time::Instant;
 use super::answer::Session;
 use super::waiting::Waiting;
 use crate::identity::{Caller, Dialect};
+use crate::legacy::PATIENCE;
 use crate::legacy::question::{Answer, Question, ask};
 
-/// How long a client waits at least that is used as distributions ship it is 30 s: a later answer would be for the next one.
-const PATIENCE: Duration = Duration::from_secs(25);
 /// For how long the same `reboot` is taken for a repeat, counted from when it was asked.
 const REPEATED: Duration = Duration::from_secs(60);
 /// Records in one part of a list: somewhat less than a page.

@@ -7,6 +7,7 @@ use fence_vmchannel_host_agent::agent::Agent as Running;
 use fence_vmchannel_host_agent::audit::Quota;
 use fence_vmchannel_host_agent::channel::board::Board;
 use fence_vmchannel_host_agent::channel::{Channel, Ended};
+use fence_vmchannel_host_agent::config::Legacy;
 use fence_vmchannel_host_agent::domain::Sighting;
 use fence_vmchannel_host_agent::host_status::Facts;
 use fence_vmchannel_host_agent::hypervisor::Hypervisor;
@@ -14,6 +15,7 @@ use fence_vmchannel_host_agent::hypervisor::simulated::Entry;
 use fence_vmchannel_host_agent::identity;
 use fence_vmchannel_host_agent::inventory::{Census, Hint, Inventory};
 use fence_vmchannel_host_agent::journal::Journal;
+use fence_vmchannel_host_agent::legacy::network;
 use fence_vmchannel_host_agent::orders::{Orders, Patience, Work};
 use fence_vmchannel_host_agent::policy::Policy;
 use fence_vmchannel_host_agent::session;
@@ -181,6 +183,13 @@ impl Agent {
     pub(crate) async fn somebody_starts(&self, name: &str) {
         self.host.is_started(uuid_of(name));
         crate::clock::pass(Duration::from_secs(31)).await; // the next full look
+    }
+
+    /// It listens on a network for existing clients.
+    pub(crate) fn listens(&self, legacy: &Legacy) {
+        let listeners = network::listeners(legacy, &self.running).unwrap();
+        let mut tasks = self.tasks.lock().unwrap();
+        listeners.into_iter().for_each(|listener| drop(tasks.spawn(listener)));
     }
 
     /// SIGTERM came.

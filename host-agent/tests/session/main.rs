@@ -25,6 +25,10 @@ mod knowing;
 #[cfg(test)]
 mod legacy;
 #[cfg(test)]
+mod multicast;
+#[cfg(test)]
+mod network;
+#[cfg(test)]
 mod once;
 #[cfg(test)]
 mod power;
