@@ -31,6 +31,8 @@ impl Agent {
         std::fs::write(&simulation, machines.concat()).unwrap();
         let settings = directory.join("agent.toml");
         let text = std::fs::read_to_string(&settings).unwrap();
+        // A network listener that is kept would need its network and key; it changes nothing for channels.
+        let text = text.split("\n[legacy]").next().unwrap().to_owned();
         let more = format!(
             "runtime-dir = {:?}\npolicy-dir = {:?}\n",
             directory.join("run").display().to_string(),

@@ -32,7 +32,9 @@ fn what_may_be_done_before_and_after_is_listed_for_every_sample() {
             let cells = WORLD.each_ref().map(|target| {
                 let by_name = cell(before.allows(asker, target.name), 'n');
                 let by_uuid = cell(before.allows(asker, target.uuid), 'u');
-                format!("{by_name}{by_uuid} {}    ", cell(after.allows(asker, target), 'A'))
+                let over_channel = cell(after.allows(asker, target), 'A');
+                let over_network = cell(after.allows_over_the_network(asker, target), 'N');
+                format!("{by_name}{by_uuid} {over_channel}{over_network}   ")
             });
             writeln!(table, "{:8}{}", asker.name, cells.concat().trim_end()).unwrap();
         }
@@ -49,7 +51,8 @@ const LEGEND: &str = "\
 Who may fence whom. Rows ask, columns are fenced.
   n  fence_virtd allowed it when the target was called by its name
   u  fence_virtd allowed it when the target was called by its UUID
-  A  allowed after the conversion, however the target is called
+  A  allowed after the conversion, over the asker's channel and however the target is called
+  N  allowed after the conversion, over the network from the asker's address
 ";
 
 #[test]
@@ -66,7 +69,7 @@ fn nothing_is_allowed_that_was_not_unless_it_was_chosen_in_words() {
                     continue;
                 }
                 let was = before.allows(asker, target.name) || before.allows(asker, target.uuid);
-                let is = after.allows(asker, target);
+                let is = after.allows(asker, target) || after.allows_over_the_network(asker, target);
                 assert!(was || !is, "{} {}: {} -> {}", sample.name, sample.choices, asker.name, target.name);
             }
         }
@@ -90,4 +93,21 @@ fn what_the_groups_of_a_serial_listener_allowed_is_allowed_still() {
             );
         }
     }
+}
+
+#[test]
+fn a_kept_network_listener_allows_each_address_what_it_was_allowed_and_no_more() {
+    let kept = samples().into_iter().filter(|s| s.choices.ends_with("--addresses-as keep"));
+    let mut seen = 0;
+    for sample in kept {
+        let (before, after) = (sample.before(), After::of(&sample.convert(&Ok(machines()))));
+        for (asker, target) in WORLD.iter().flat_map(|asker| WORLD.iter().map(move |target| (asker, target)))
+        {
+            let was = before.allows(asker, target.name) || before.allows(asker, target.uuid);
+            let is = after.allows_over_the_network(asker, target);
+            assert_eq!(was, is, "{}: {} -> {}", sample.name, asker.name, target.name);
+            seen += usize::from(is);
+        }
+    }
+    assert!(seen > 0);
 }

@@ -61,7 +61,7 @@ fn an_address_is_not_taken_for_a_machine_until_somebody_says_whose_it_is() {
     let (code, out, _) = ran(&[&sample("multicast-groups.conf"), "--address", "192.168.1.1=web1"]);
 
     assert_eq!(code, 1);
-    assert!(out.contains(":27: CHOOSE: ip 192.168.1.2"), "{out}");
+    assert!(out.contains(":29: CHOOSE: ip 192.168.1.2"), "{out}");
     assert!(!out.contains("CHOOSE: ip 192.168.1.1:"), "{out}");
 }
 

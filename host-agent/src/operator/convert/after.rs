@@ -4,9 +4,10 @@
 //!
 //! Invariant: a rule allows no more than the old configuration did, except what the administrator chose in words.
 
-use super::before::{Before, Entry, Group};
+use super::before::{Before, Entry, Group, Listener};
 use super::choices::{AddressesAs, Choices, OpenAs};
 use super::finding::{Finding, Kind, Place};
+use super::listeners::{Peer, Whence, Whom};
 use super::machines::{Machine, Registry, Word};
 
 /// One `[[allow]]`.
@@ -14,8 +15,10 @@ use super::machines::{Machine, Registry, Word};
 pub(super) struct Rule {
     pub(super) name: String,
     pub(super) place: Place,
-    /// Everybody if empty, like `to`.
     pub(super) from: Vec<Word>,
+    /// Labels of addresses that may ask as well.
+    pub(super) labels: Vec<String>,
+    /// If empty, everybody may do everything to everybody.
     pub(super) to: Vec<Word>,
 }
 
@@ -23,12 +26,16 @@ pub(super) struct Rule {
 #[derive(Debug, Default)]
 pub(super) struct After {
     pub(super) rules: Vec<Rule>,
+    /// Who may go on asking over the network.
+    pub(super) peers: Vec<Peer>,
     pub(super) findings: Vec<Finding>,
 }
 
 /// Decides what shall hold.
 pub(super) fn decide(before: &Before, choices: &Choices, known: Option<&[Machine]>, whole: &Place) -> After {
-    let mut plan = Plan { choices, registry: Registry { known, findings: Vec::new() }, rules: Vec::new() };
+    let registry = Registry { known, findings: Vec::new() };
+    let mut plan =
+        Plan { choices, listener: before.listener, registry, rules: Vec::new(), peers: Vec::new() };
     if before.is_open() {
         plan.open(before, whole);
     } else {
@@ -40,13 +47,18 @@ pub(super) fn decide(before: &Before, choices: &Choices, known: Option<&[Machine
         }
         plan.clusters_of_a_closed_one(before);
     }
-    After { rules: plan.rules, findings: plan.registry.findings }
+    if choices.addresses_as == Some(AddressesAs::Keep) {
+        plan.keep(whole);
+    }
+    After { rules: plan.rules, peers: plan.peers, findings: plan.registry.findings }
 }
 
 struct Plan<'a> {
     choices: &'a Choices,
+    listener: Listener,
     registry: Registry<'a>,
     rules: Vec<Rule>,
+    peers: Vec<Peer>,
 }
 
 impl Plan<'_> {
@@ -70,7 +82,8 @@ impl Plan<'_> {
             Some(OpenAs::All) => {
                 self.say(whole, Kind::Converted, "by your choice every guest with a channel may fence every other");
                 let name = "everybody".to_owned();
-                self.rules.push(Rule { name, place: whole.clone(), from: Vec::new(), to: Vec::new() });
+                let (place, labels) = (whole.clone(), Vec::new());
+                self.rules.push(Rule { name, place, from: Vec::new(), labels, to: Vec::new() });
             }
             Some(OpenAs::Groups) => {
                 self.say(whole, Kind::Converted, "by your choice guests may fence only within the groups that are written");
@@ -83,15 +96,15 @@ impl Plan<'_> {
     fn all_of<'g>(&mut self, groups: impl Iterator<Item = &'g Group>) {
         for group in groups {
             let members = self.registry.words(&group.members);
-            self.rule(group, members.clone(), members);
+            self.rule(group, members.clone(), Vec::new(), members);
         }
     }
 
     fn group(&mut self, before: &Before, group: &Group) {
         let members = self.registry.words(&group.members);
-        let askers = match before.listener.knows_addresses() {
+        let (askers, labels) = match before.listener.knows_addresses() {
             true => self.askers_by_address(group, &members),
-            false => self.askers_by_uuid(group, &members),
+            false => (self.askers_by_uuid(group, &members), Vec::new()),
         };
         if members.is_empty() {
             return self.say(
@@ -100,17 +113,18 @@ impl Plan<'_> {
                 format!("group {:?} has no machine: nobody could be fenced", group.name),
             );
         }
-        if askers.is_empty() {
+        if askers.is_empty() && labels.is_empty() {
             let text = format!("group {:?}: nobody may ask, so it has no rule", group.name);
             return self.say(&group.place, Kind::NotNeeded, text);
         }
-        self.rule(group, askers, members);
+        self.rule(group, askers, labels, members);
     }
 
-    fn rule(&mut self, group: &Group, from: Vec<Word>, to: Vec<Word>) {
-        if !from.is_empty() && !to.is_empty() {
+    fn rule(&mut self, group: &Group, from: Vec<Word>, labels: Vec<String>, to: Vec<Word>) {
+        let asks_nobody = from.is_empty() && labels.is_empty();
+        if !to.is_empty() && !asks_nobody {
             let place = group.place.clone();
-            self.rules.push(Rule { name: group.name.clone(), place, from, to });
+            self.rules.push(Rule { name: group.name.clone(), place, from, labels, to });
         }
     }
 
@@ -133,7 +147,8 @@ impl Plan<'_> {
         askers
     }
 
-    fn askers_by_address(&mut self, group: &Group, members: &[Word]) -> Vec<Word> {
+    fn askers_by_address(&mut self, group: &Group, members: &[Word]) -> (Vec<Word>, Vec<String>) {
+        let mut labels = Vec::new();
         let mut askers: Vec<Entry> = Vec::new();
         let mut all_members = false;
         for entry in &group.addresses {
@@ -153,10 +168,12 @@ impl Plan<'_> {
                     let text = format!("ip {}: by your choice it may ask no more", entry.text);
                     self.say(&entry.place, Kind::NotConverted, text);
                 }
+                (None, Some(AddressesAs::Keep)) => labels.extend(self.label(entry)),
                 (None, None) => {
                     let text = format!(
                         "ip {0}: over channels machines ask, not addresses. Say whose it is (--address {0}=DOMAIN), or \
-                         --addresses-as members (every machine of the group may ask) or --addresses-as refuse",
+                         --addresses-as members (every machine of the group may ask), --addresses-as keep (it goes on asking over the \
+                         network) or --addresses-as refuse",
                         entry.text
                     );
                     self.say(&entry.place, Kind::Choose, text);
@@ -173,7 +190,54 @@ impl Plan<'_> {
                 words.push(word);
             }
         }
-        words
+        (words, labels)
+    }
+
+    /// An address that goes on: it has a label of its own, which rules name and no machine has.
+    fn label(&mut self, entry: &Entry) -> Option<String> {
+        let Some(whence) = Whence::read(self.listener, &entry.text) else {
+            let text = format!("ip {:?} is none that this listener could know", entry.text);
+            self.say(&entry.place, Kind::NotConverted, text);
+            return None;
+        };
+        let label = format!("legacy {}", entry.text.to_ascii_lowercase());
+        let peer = Peer { whence, whom: Whom::Label(label.clone()) };
+        if !self.peers.iter().any(|known| known.whence == whence) {
+            self.peers.push(peer);
+        }
+        self.say(
+            &entry.place,
+            Kind::Converted,
+            format!("ip {}: by your choice it may go on asking over the network", entry.text),
+        );
+        Some(label)
+    }
+
+    /// What else there is to know about a listener that goes on.
+    fn keep(&mut self, whole: &Place) {
+        for told in &self.choices.addresses {
+            let whence = Whence::read(self.listener, &told.address);
+            let machine = Whom::Machine(told.machine.clone());
+            if let Some(whence) =
+                whence.filter(|whence| !self.peers.iter().any(|known| known.whence == *whence))
+            {
+                self.peers.push(Peer { whence, whom: machine });
+            }
+        }
+        match self.peers.is_empty() {
+            true => self.say(
+                whole,
+                Kind::NotConverted,
+                "no address is known that could go on asking over the network: name each (--address ADDRESS=DOMAIN)",
+            ),
+            false => self.say(
+                whole,
+                Kind::Converted,
+                "by your choice the network listener goes on, as [legacy] of agent.toml: stop fence_virtd before the agent \
+                 starts with it, since both would act on a request; take it out when the guests have moved. A request must be \
+                 signed with sha256 or sha512",
+            ),
+        }
     }
 
     /// The groups decide; a cluster.conf only shows what its nodes need.

@@ -52,6 +52,8 @@ pub(super) struct Before {
     pub(super) listener: Listener,
     /// The URI of libvirt, where one was given.
     pub(super) uri: Option<String>,
+    /// The settings of its network listener: key in small letters, and text.
+    pub(super) network: Vec<(String, String)>,
     /// The groups that hold.
     pub(super) groups: Vec<Group>,
     /// Groups that are written but overlooked.

@@ -24,6 +24,8 @@ pub enum OpenAs {
 pub enum AddressesAs {
     /// Every machine of the group may ask, over its own channel.
     Members,
+    /// They may go on asking over the network: the listener is kept, for these addresses only.
+    Keep,
     /// No machine may ask unless --address says whose address it is.
     Refuse,
 }

@@ -17,7 +17,7 @@ const LABEL_CHARS: usize = 25;
 /// On the host.
 pub(super) fn on_the_host(rules: &[Rule], known: Option<&[Machine]>) -> Vec<String> {
     let mut commands = vec!["fence-vmchanneld hook install --reload".to_owned()];
-    if rules.iter().any(|rule| rule.from.is_empty()) {
+    if rules.iter().any(|rule| rule.to.is_empty()) {
         let all: Vec<String> =
             known.unwrap_or_default().iter().map(|machine| shell_word(&machine.name)).collect();
         let all = if all.is_empty() { "DOMAIN...".to_owned() } else { all.join(" ") };

@@ -127,7 +127,7 @@ fn the_backend(global: Option<&Section>, remarks: &mut Remarks) -> Option<String
 fn listeners(section: Option<&Section>, used: Option<&str>, before: &mut Before, remarks: &mut Remarks) {
     let Some(section) = section else {
         if before.listener.knows_addresses() {
-            network::judge(before.listener, &[], 0, remarks);
+            network::judge(&[], 0, before, remarks);
         }
         return;
     };
@@ -141,12 +141,12 @@ fn listeners(section: Option<&Section>, used: Option<&str>, before: &mut Before,
     match (before.listener, counts) {
         (Listener::Serial, counts) => serial(counts, before, remarks),
         (Listener::Unknown, _) => {}
-        (listener, Some(counts)) => {
+        (_, Some(counts)) => {
             let settings: Vec<_> =
                 counts.values.iter().map(|v| (v.key.as_str(), v.text.as_str(), v.line)).collect();
-            network::judge(listener, &settings, counts.line, remarks);
+            network::judge(&settings, counts.line, before, remarks);
         }
-        (listener, None) => network::judge(listener, &[], section.line, remarks),
+        (_, None) => network::judge(&[], section.line, before, remarks),
     }
 }
 

@@ -9,7 +9,9 @@ use std::path::PathBuf;
 
 use serde::Serialize;
 
-use super::after::Rule;
+use super::after::{After, Rule};
+use super::before::Before;
+use super::listeners;
 use super::machines::Word;
 use crate::operator::table::plain;
 
@@ -25,15 +27,18 @@ pub(super) struct NewFile {
 }
 
 /// Both files.
-pub(super) fn write(inputs: &str, uri: Option<&str>, rules: &[Rule]) -> Vec<NewFile> {
+pub(super) fn write(inputs: &str, before: &Before, after: &After) -> Vec<NewFile> {
     let heading = format!("# Made by `fence-vmchanneld convert-config` from {}.\n", plain(inputs));
-    let uri = match uri {
+    let uri = match &before.uri {
         Some(uri) => format!("libvirt-uri = {}\n", quoted(uri)),
         None => "# Every setting has its default.\n".to_owned(),
     };
     vec![
-        NewFile { path: "agent.toml".into(), text: format!("{heading}\n{uri}") },
-        NewFile { path: POLICY.into(), text: format!("{heading}{}", policy(rules)) },
+        NewFile {
+            path: "agent.toml".into(),
+            text: format!("{heading}\n{uri}{}", listeners::part(before, &after.peers)),
+        },
+        NewFile { path: POLICY.into(), text: format!("{heading}{}", policy(&after.rules)) },
     ]
 }
 
@@ -46,14 +51,21 @@ fn policy(rules: &[Rule]) -> String {
     for rule in rules {
         let line = match rule.to.is_empty() {
             true => {
-                format!("\n# {}: everybody, by choice\n[[allow]]\nfrom = [\"*\"]\nto = [\"*\"]\n", rule.place)
+                format!(
+                    "\n# {}: everybody, by choice\n[[allow]]\nfrom = [\"*\"]\nto = [\"*\"]\n",
+                    plain(&rule.place.to_string())
+                )
             }
             false => {
                 let name = free_name(&rule.name, |name| names.contains_key(name));
                 names.insert(name.clone(), &rule.to);
                 let group = quoted(&format!("@{name}"));
-                let from =
-                    if is_same(&rule.from, &rule.to) { format!("[{group}]") } else { list(&rule.from) };
+                let labels = rule.labels.iter().map(|label| quoted(&format!("cluster:{label}")));
+                let from = match is_same(&rule.from, &rule.to) {
+                    true => vec![group.clone()],
+                    false => rule.from.iter().map(|word| quoted(&word.text)).collect(),
+                };
+                let from = format!("[{}]", from.into_iter().chain(labels).collect::<Vec<_>>().join(", "));
                 format!("\n# {}\n[[allow]]\nfrom = {from}\nto = [{group}]\n", plain(&rule.place.to_string()))
             }
         };
@@ -82,7 +94,7 @@ fn list(words: &[Word]) -> String {
     format!("[{}]", words.iter().map(|word| quoted(&word.text)).collect::<Vec<_>>().join(", "))
 }
 
-fn quoted(text: &str) -> String {
+pub(super) fn quoted(text: &str) -> String {
     // In one line always, so that no name can end a comment or a string.
     let escaped = text.chars().fold(String::new(), |mut escaped, c| {
         match c {

@@ -17,6 +17,7 @@ mod finding;
 mod grammar;
 mod groups;
 mod input;
+mod listeners;
 mod machines;
 mod network;
 mod output;
@@ -138,7 +139,7 @@ fn finish(
         Choices { open_as: args.open_as, addresses_as: args.addresses_as, addresses: args.addresses.clone() };
     let machines = known.as_ref().ok().map(Vec::as_slice);
     let after = after::decide(&before, &choices, machines, &whole);
-    findings.extend(after.findings);
+    findings.extend(after.findings.iter().cloned());
     findings.sort_by(|a, b| (&a.place, a.kind).cmp(&(&b.place, b.kind)));
     findings.dedup();
     let mut report = ConvertReport {
@@ -152,7 +153,7 @@ fn finish(
     if report.findings.iter().any(|finding| finding.kind == finding::Kind::Choose) {
         return Ok(report);
     }
-    report.files = files::write(&names, before.uri.as_deref(), &after.rules);
+    report.files = files::write(&names, &before, &after);
     report.commands = commands::on_the_host(&after.rules, machines);
     report.guest_commands = commands::in_the_guests(&before);
     if let Some(directory) = &args.output {

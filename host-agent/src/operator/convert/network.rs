@@ -7,7 +7,7 @@
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
-use super::before::Listener;
+use super::before::{Before, Listener};
 use super::finding::{Kind, Remarks};
 
 /// What fence_virtd and fence_xvmd take where no key file is named.
@@ -17,7 +17,10 @@ pub(super) const DEFAULT_KEY_FILE: &str = "/etc/cluster/fence_xvm.key";
 pub(super) type Written<'a> = (&'a str, &'a str, usize);
 
 /// Tells what each setting was, and what was unsafe about the whole.
-pub(super) fn judge(listener: Listener, settings: &[Written<'_>], line: usize, remarks: &mut Remarks) {
+pub(super) fn judge(settings: &[Written<'_>], line: usize, before: &mut Before, remarks: &mut Remarks) {
+    let listener = before.listener;
+    before.network =
+        settings.iter().map(|(key, text, _)| (key.to_ascii_lowercase(), (*text).to_owned())).collect();
     let find = |key: &str| settings.iter().rev().find(|(k, _, _)| k.eq_ignore_ascii_case(key));
     let (hash, auth) = (find("hash"), find("auth"));
     let is_none =

@@ -79,7 +79,7 @@ pub(super) fn take(
     for (_, text, at) in uris {
         uri(text, at, before, remarks);
     }
-    network::judge(Listener::Multicast, &network, line, remarks);
+    network::judge(&network, line, before, remarks);
     remarks.say(line, Kind::Unsafe, "fence_xvmd has no groups: every guest could fence every other");
 }
 
