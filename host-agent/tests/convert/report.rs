@@ -146,3 +146,27 @@ fn names_that_would_mean_several_machines_do_not_get_into_the_policy() {
         assert!(out.contains(&format!("NOT CONVERTED: {name} would mean more than one machine")), "{out}");
     }
 }
+
+#[test]
+fn names_are_looked_up_where_libvirt_answers() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("fence_virt.conf");
+    let head = r#"fence_virtd { listener = "serial"; backend = "libvirt"; }"#;
+    let backend = r#"backends { libvirt { uri = "test:///default"; } }"#;
+    let groups = r#"groups { group { uuid = "6695eb01-f6a4-8304-79aa-97f2502e193f"; uuid = "TEST"; uuid = "gone"; } }"#;
+    std::fs::write(&file, format!("{head}\n{backend}\n{groups}\n")).unwrap();
+    let (mut out, mut errors) = (Vec::new(), Vec::new());
+
+    let words = ["fence-vmchanneld", "convert-config", file.to_str().unwrap()].map(std::ffi::OsString::from);
+    let code = operator::main(words, &mut out, &mut errors).unwrap();
+
+    let out = String::from_utf8(out).unwrap();
+    assert_eq!(code, 0, "{out}");
+    assert!(out.contains("machine 6695eb01-f6a4-8304-79aa-97f2502e193f (test)"), "{out}");
+    assert!(
+        out.contains("machine \"test\" (6695eb01-f6a4-8304-79aa-97f2502e193f), whose name has other letters"),
+        "{out}"
+    );
+    assert!(out.contains("machine \"gone\": there is none of this name on this host now"), "{out}");
+    assert!(out.contains("channel add --cluster only-test test\n"), "{out}");
+}
