@@ -93,6 +93,7 @@ complete -c fence-vmchanneld -n "__fish_fence_vmchanneld_using_subcommand conver
 groups\t'Only within the groups that are written, also those that fence_virtd overlooks, and within a cluster.conf'
 refuse\t'Nobody may fence anybody; allow it later by cluster labels or a policy'"
 complete -c fence-vmchanneld -n "__fish_fence_vmchanneld_using_subcommand convert-config" -l addresses-as -d 'What shall hold for groups whose askers were known by their addresses' -r -f -a "members\t'Every machine of the group may ask, over its own channel'
+keep\t'They may go on asking over the network: the listener is kept, for these addresses only'
 refuse\t'No machine may ask unless --address says whose address it is'"
 complete -c fence-vmchanneld -n "__fish_fence_vmchanneld_using_subcommand convert-config" -l address -d 'The machine that has this address or CID (may be given several times)' -r
 complete -c fence-vmchanneld -n "__fish_fence_vmchanneld_using_subcommand convert-config" -l config -d 'The agent\'s settings [default: /etc/fence-vmchannel/agent.toml, which may be missing]' -r -F
