@@ -114,5 +114,9 @@ fn read(root: &Path, path: &str) -> Result<String, HandbookError> {
 /// A handbook that cannot be read.
 pub fn listed_settings(root: &Path) -> Result<Vec<String>, HandbookError> {
     let rows = markdown::table(&read(root, "docs/operations.md")?, "## Settings");
-    Ok(rows.iter().filter_map(|row| row.first()).map(|key| key.trim_matches(['`', '[', ']']).to_owned()).collect())
+    Ok(rows
+        .iter()
+        .filter_map(|row| row.first())
+        .map(|key| key.trim_matches(['`', '[', ']']).to_owned())
+        .collect())
 }
