@@ -4,6 +4,7 @@ mod away;
 mod broker;
 mod channels;
 mod chaos;
+mod compat;
 mod cycles;
 mod defects;
 mod evidence;

@@ -8,14 +8,22 @@
 //! Every conversation begins with a list. Replies of the serial dialect bear no number; but a list looks like nothing else, and
 //! servers answer in order: what was waiting from an earlier call is over when the list is there.
 
+use std::time::Duration;
+
 use fence_vmchannel_protocol::legacy::{Code, HostRecord, Op};
 use fence_vmchannel_protocol::{Item, Name, PowerState, Target};
+
+use tokio::time::sleep;
 
 use super::ear::Reply;
 use super::error::LegacyError;
 use super::line::Line;
 use crate::outcome::Finding;
 use crate::trace::Trace;
+
+/// How often, and how soon, the list is looked at again when it does not show yet what was done.
+const LOOKS: u32 = 5;
+const LOOK_AGAIN: Duration = Duration::from_millis(200);
 
 /// A legacy server, asked one thing after the other.
 pub(super) struct Server {
@@ -59,7 +67,7 @@ impl Server {
     pub(super) async fn off(&mut self, target: &Target) -> Result<Finding, LegacyError> {
         self.known(target).await?;
         self.done(Op::Off, Some(target)).await?;
-        match self.known(target).await? {
+        match self.settled(target, PowerState::Off).await? {
             Some(PowerState::Off) => {
                 Ok(Finding::success(vec![format!("{target} is off, by the server's word")]))
             }
@@ -70,7 +78,7 @@ impl Server {
     pub(super) async fn on(&mut self, target: &Target) -> Result<Finding, LegacyError> {
         self.known(target).await?;
         self.done(Op::On, Some(target)).await?;
-        match self.known(target).await? {
+        match self.settled(target, PowerState::On).await? {
             Some(PowerState::On) => Ok(Finding::success(vec![format!("{target} is on")])),
             state => Err(contradiction(target, state)),
         }
@@ -79,7 +87,7 @@ impl Server {
     pub(super) async fn reboot(&mut self, target: &Target) -> Result<Finding, LegacyError> {
         self.known(target).await?;
         self.done(Op::Reboot, Some(target)).await?;
-        match self.known(target).await? {
+        match self.settled(target, PowerState::On).await? {
             Some(PowerState::On) => {
                 Ok(Finding::success(vec![format!("{target} was rebooted, by the server's word")]))
             }
@@ -109,6 +117,23 @@ impl Server {
             Reply::Code(code) => Ok(code),
             Reply::List(_) => Err(LegacyError::Confused),
         }
+    }
+
+    /// As [`Self::known`], once it is this state; libvirt, and so the list, may be a moment behind the deed.
+    async fn settled(
+        &mut self,
+        target: &Target,
+        wanted: PowerState,
+    ) -> Result<Option<PowerState>, LegacyError> {
+        let mut state = self.known(target).await?;
+        for _ in 0..LOOKS {
+            if state == Some(wanted) {
+                break;
+            }
+            sleep(LOOK_AGAIN).await;
+            state = self.known(target).await?;
+        }
+        Ok(state)
     }
 
     /// The state of a target that the server lists, as far as it is known.

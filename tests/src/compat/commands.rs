@@ -9,13 +9,11 @@ use crate::guest::GUESTFWD;
 use crate::network::HOST_V4;
 
 /// How long a client may wait for its answer.
-const SECONDS: u8 = 10;
+const SECONDS: u8 = 6;
 /// fence_virtd's port of the guest, beside ours.
 const THEIR_TTY: &str = "/dev/ttyS2";
 /// The address that leads to fence_virtd, beside ours.
 pub(super) const THEIR_GUESTFWD: &str = "10.0.2.180";
-/// The CID of the machine itself (`VMADDR_CID_LOCAL`).
-const LOCAL_CID: u8 = 1;
 
 impl Combination {
     /// The client's options for this action on this target.
@@ -39,7 +37,6 @@ impl Combination {
             Way::MulticastV4 => "-i ipv4".to_owned(),
             Way::MulticastV6 => "-i ipv6".to_owned(),
             Way::Tcp => format!("-T {HOST_V4}"),
-            Way::Vsock => format!("-S {LOCAL_CID}"),
         };
         let hash = self.hash.word();
         words(&format!("{way} -c {hash} -C {hash} -k {}", key.display()))

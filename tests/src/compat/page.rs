@@ -6,7 +6,7 @@ use std::fmt::Write;
 
 use super::{Action, Combination, Row};
 
-const HEAD: &str = include_str!("page.md");
+const HEAD: &str = include_str!("page.txt");
 
 /// The whole page.
 #[must_use]

@@ -8,6 +8,7 @@ use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
+use std::time::{Duration, Instant};
 
 use super::commands::THEIR_GUESTFWD;
 use super::trial::{self, Ask};
@@ -23,6 +24,7 @@ use crate::programs::{self, Ran};
 
 const TARGET: &str = "target";
 const CLUSTER: &str = "web";
+const LISTED: Duration = Duration::from_secs(10);
 /// In the guest, and in the lab's directory.
 const KEY: &[u8] = b"a key that both sides of a test know and that is long enough for each of them";
 
@@ -120,6 +122,9 @@ impl<'lab> Stage<'lab> {
             let to_agent: Vec<_> = of(Server::Agent).collect();
             if !to_agent.is_empty() {
                 let _agent = Agent::start_with(self.lab, &settings(hash, &self.key))?;
+                self.wait_until_listed(|| {
+                    ask(tcp(hash), &tcp(hash).options(Action::List, TARGET, &self.key))
+                })?;
                 rows.extend(self.rows(&to_agent, told, ask)?);
             }
             for way in [Way::MulticastV4, Way::MulticastV6, Way::Tcp] {
@@ -131,6 +136,20 @@ impl<'lab> Stage<'lab> {
             }
         }
         Ok(rows)
+    }
+
+    /// An agent is ready before it has seen every domain; until then it permits nothing.
+    fn wait_until_listed(&self, list: impl Fn() -> Result<Ran>) -> Result<()> {
+        let deadline = Instant::now() + LISTED;
+        loop {
+            let listed = list()?;
+            if listed.output.contains(TARGET) {
+                return Ok(());
+            }
+            if Instant::now() > deadline {
+                return listed.success("wait until the agent lists the target").map(drop);
+            }
+        }
     }
 
     /// The client's program on the host; ours by the name that makes it speak as that one.
@@ -164,13 +183,15 @@ impl<'lab> Stage<'lab> {
     }
 }
 
+fn tcp(hash: Hash) -> Combination {
+    Combination { client: Client::Ours, server: Server::Agent, way: Way::Tcp, hash }
+}
+
 fn listener(way: Way, hash: Hash) -> Listener {
     match way {
         Way::MulticastV4 => Listener::Multicast { group: GROUP_V4, interface: INTERFACE, hash },
         Way::MulticastV6 => Listener::Multicast { group: GROUP_V6, interface: INTERFACE, hash },
-        Way::Tcp | Way::Vsock | Way::Serial | Way::Guestfwd => {
-            Listener::Tcp { address: HOST_V4.into(), hash }
-        }
+        Way::Tcp | Way::Serial | Way::Guestfwd => Listener::Tcp { address: HOST_V4.into(), hash },
     }
 }
 
