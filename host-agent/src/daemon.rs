@@ -23,7 +23,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
 
 use crate::agent::Agent;
 use crate::channel::board::Board;
-use crate::channels::Channels;
+use crate::channels::{Channels, Idle};
 use crate::config::Config;
 use crate::hooks::Spool;
 use crate::host_status::{Facts, Keeper, Maintenance};
@@ -45,11 +45,13 @@ const IDLE_THREAD: Duration = Duration::from_secs(1);
 const SWEEP: Duration = Duration::from_secs(30);
 
 /// What a task was, when it ends.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug)]
 pub enum Task {
-    /// It serves one channel, or carries out one order: it may end.
-    Channel,
-    /// One order.
+    /// It served a channel, or made sockets: nobody is there now.
+    Channels(Vec<Idle>),
+    /// It panicked, whatever it was.
+    Lost,
+    /// One order, or a channel that is no more.
     Order,
     /// The agent can be without it.
     Beside,
@@ -194,7 +196,7 @@ impl Daemon {
         }
         let (socket, asked) = (config.control_socket(), agent.clone());
         tasks.spawn(core("the control socket", async move { control::serve(socket, asked, problems).await }));
-        Ok(Self { agent, tasks, work, channels: Channels::default(), reload, stopping })
+        Ok(Self { agent, tasks, work, channels: Channels::open()?, reload, stopping })
     }
 
     async fn serve(&mut self, config: &Config, mut signals: Signals) -> Result<(), DaemonError> {
@@ -210,11 +212,12 @@ impl Daemon {
                 Some(work) = self.work.recv() => {
                     self.tasks.spawn(async move { work.await; Task::Order });
                 }
-                Some(ended) = self.tasks.join_next() => {
-                    if check(ended)? != Task::Order {
-                        self.follow(); // a channel whose task ended is tended anew
-                    }
-                }
+                seats = self.channels.knocked() => self.channels.tend(&seats, &self.agent, &mut self.tasks),
+                Some(ended) = self.tasks.join_next() => match check(ended)? {
+                    Task::Channels(idle) => self.channels.rest(idle, &self.agent, &mut self.tasks),
+                    Task::Lost => self.follow(), // if it was a channel's, that one is tended anew
+                    Task::Order | Task::Core(_) => {}
+                },
                 _ = sweep.tick(), if self.agent.domains().is_complete() => {
                     Channels::sweep(&self.agent.domains(), &config.guests_dir());
                 }
@@ -278,7 +281,7 @@ fn check(ended: Result<Task, JoinError>) -> Result<Task, DaemonError> {
         Err(error) if error.is_cancelled() => Ok(Task::Order),
         Err(error) => {
             tracing::error!(%error, "a task panicked: this is a bug of ours, please report it");
-            Ok(Task::Channel)
+            Ok(Task::Lost)
         }
     }
 }

@@ -5,7 +5,7 @@
 //! Invariant: a pid alone is never identity; an [`Instance`] is a process that was held while it was known alive.
 
 use std::fmt;
-use std::path::PathBuf;
+use std::path::Path;
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -123,14 +123,14 @@ pub enum Mode {
 }
 
 /// One channel of a domain that is ours to serve.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ChannelSpec {
     /// How it reaches the guest.
     pub port: Port,
     /// Who listens.
     pub mode: Mode,
-    /// The socket's path on the host.
-    pub path: PathBuf,
+    /// The socket's path on the host, held once for all who have it.
+    pub path: Arc<Path>,
 }
 
 /// The user and group that a domain's QEMU runs as.

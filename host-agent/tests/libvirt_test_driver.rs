@@ -66,7 +66,10 @@ async fn a_connection_begins_with_everything_and_then_domains_can_be_listed() {
     assert_eq!((domains[0].uuid, domains[0].name.as_str()), (uuid(1), "web1"));
     assert_eq!((domains[0].standing, domains[0].persistent), (Standing::Active, true));
     assert_eq!(domains[0].cluster.as_deref(), Some("web"));
-    assert_eq!(domains[0].channels, [ChannelSpec { port: Port::Virtio, mode: Mode::Connect, path }]);
+    assert_eq!(
+        domains[0].channels,
+        [ChannelSpec { port: Port::Virtio, mode: Mode::Connect, path: path.into() }]
+    );
     assert_eq!(domains[0].instance, None, "the test driver has no processes");
     assert!(libvirt.is_connected() && libvirt.is_simulated());
 }

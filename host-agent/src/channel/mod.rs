@@ -9,6 +9,7 @@
 pub mod board;
 pub(crate) mod bucket;
 mod in_use;
+pub mod lobby;
 pub mod socket;
 pub mod tend;
 

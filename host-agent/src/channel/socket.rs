@@ -8,7 +8,7 @@
 use std::fs;
 use std::future::poll_fn;
 use std::io;
-use std::os::fd::{AsFd, AsRawFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::Path;
 
@@ -40,27 +40,42 @@ pub fn peer(stream: &impl AsFd) -> io::Result<Peer> {
     Ok(Peer { pid: credentials.pid(), uid: credentials.uid() })
 }
 
-/// A listening socket. Its file outlives it: a VM whose socket's file is missing does not start, also while the agent is
-/// being restarted. [`remove`] takes it away.
+/// Makes a socket that listens at `path` for the owner only, in place of whatever was there. Its file outlives it: a VM whose
+/// socket's file is missing does not start, also while the agent is being restarted. [`remove`] takes it away.
+pub fn make(path: &Path, owner: Option<Owner>) -> io::Result<OwnedFd> {
+    let name = path.file_name().ok_or(io::ErrorKind::InvalidInput)?.to_string_lossy();
+    let unfinished = path.with_file_name(format!(".{name}"));
+    remove(&unfinished)?;
+    let socket = listening(&unfinished)?;
+    let finish = || {
+        fs::set_permissions(&unfinished, fs::Permissions::from_mode(0o600))?;
+        if let Some(owner) = owner {
+            chown(&unfinished, Some(Uid::from_raw(owner.uid)), Some(Gid::from_raw(owner.gid)))?;
+        }
+        fs::rename(&unfinished, path)
+    };
+    finish().inspect_err(|_| drop(remove(&unfinished)))?;
+    Ok(socket)
+}
+
+/// A listening socket of ours whose connections a task waits for.
 #[derive(Debug)]
 pub struct Listener(UnixListener);
 
 impl Listener {
-    /// Listens at `path` for the owner only, in place of whatever was there.
+    /// A new socket, see [`make`].
     pub fn open(path: &Path, owner: Option<Owner>) -> io::Result<Self> {
-        let name = path.file_name().ok_or(io::ErrorKind::InvalidInput)?.to_string_lossy();
-        let unfinished = path.with_file_name(format!(".{name}"));
-        remove(&unfinished)?;
-        let socket = listening(&unfinished)?;
-        let finish = || {
-            fs::set_permissions(&unfinished, fs::Permissions::from_mode(0o600))?;
-            if let Some(owner) = owner {
-                chown(&unfinished, Some(Uid::from_raw(owner.uid)), Some(Gid::from_raw(owner.gid)))?;
-            }
-            fs::rename(&unfinished, path)
-        };
-        finish().inspect_err(|_| drop(remove(&unfinished)))?;
-        Ok(Self(socket))
+        Self::at(make(path, owner)?)
+    }
+
+    /// Waits at a socket that [`make`] made.
+    pub fn at(socket: OwnedFd) -> io::Result<Self> {
+        UnixListener::from_std(socket.into()).map(Self)
+    }
+
+    /// The socket, at which no task waits any more.
+    pub fn into_socket(self) -> io::Result<OwnedFd> {
+        self.0.into_std().map(OwnedFd::from)
     }
 
     /// The next connection and its peer. Cancel safe; for one task only, which is woken.
@@ -71,12 +86,12 @@ impl Listener {
     }
 }
 
-fn listening(path: &Path) -> io::Result<UnixListener> {
+fn listening(path: &Path) -> io::Result<OwnedFd> {
     let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
     let socket = socket(AddressFamily::Unix, SockType::Stream, flags, None)?;
     bind(socket.as_raw_fd(), &UnixAddr::new(path)?)?;
     listen(&socket, Backlog::new(BACKLOG)?)?;
-    UnixListener::from_std(socket.into())
+    Ok(socket)
 }
 
 /// Whether the other end has closed this connection already.

@@ -1,11 +1,13 @@
 //! Tends one channel: makes or finds its socket, knows who is there, has the session serve it.
 //!
-//! In:  a channel of a domain. Out: sessions, one at a time, for as long as the domain has the channel.
+//! In:  a channel of a domain, and its socket if it has one. Out: sessions, one at a time; and the socket, once nobody has
+//! come for a [`QUIET`] while.
 //!
-//! Invariant: one task for each channel; everybody but the domain's own running QEMU is refused and audited; whatever fails
+//! Invariant: one task for a channel at most; everybody but the domain's own running QEMU is refused and audited; whatever fails
 //! is tried again; who connects over and over is looked at less often, and the log hears of it within bounds.
 
 use std::io;
+use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,7 +15,7 @@ use std::time::Duration;
 use nix::errno::Errno;
 use tokio::net::UnixStream;
 use tokio::sync::Notify;
-use tokio::time::{Instant, sleep, sleep_until};
+use tokio::time::{Instant, sleep, sleep_until, timeout_at};
 use uuid::Uuid;
 
 use super::Channel;
@@ -35,6 +37,10 @@ const KNOCKS: (u32, u32) = (50, 200);
 /// Sessions that are begun in a second, and at once. QEMU itself connects once, and once more after each restart of the
 /// agent.
 const SESSIONS: (u32, u32) = (2, 20);
+
+/// Nobody has come for so long that no bound of ours remembers anybody: a new task, with new bounds, is the same to who comes
+/// next. The bounds of the log are the slowest, with a minute.
+pub(crate) const QUIET: Duration = Duration::from_secs(60);
 
 /// A channel's place on this host.
 #[derive(Debug)]
@@ -64,11 +70,22 @@ struct Visitor {
 struct Pace {
     knocks: Bucket,
     sessions: Bucket,
+    /// When somebody was here last.
+    knocked_at: Instant,
+}
+
+/// How waiting for a run of the VM ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Run {
+    /// The VM ran, and has ended.
+    Over,
+    /// Nobody came for a while.
+    Quiet,
 }
 
 impl Pace {
     fn new() -> Self {
-        Self { knocks: Bucket::new(KNOCKS), sessions: Bucket::new(SESSIONS) }
+        Self { knocks: Bucket::new(KNOCKS), sessions: Bucket::new(SESSIONS), knocked_at: Instant::now() }
     }
 
     fn ready_at(&self) -> Instant {
@@ -76,12 +93,13 @@ impl Pace {
     }
 }
 
-/// Tends a channel until it is dropped.
-pub async fn tend(door: Arc<Door>, agent: Arc<Agent>) {
+/// Tends a channel until it is dropped, or until nobody has come to its socket for a while: then that one is given back. Without
+/// a socket one is made.
+pub async fn tend(door: Arc<Door>, socket: Option<OwnedFd>, agent: Arc<Agent>) -> OwnedFd {
     let place = agent.board.place(door.clone());
     let tended = Tended { door, agent, place, strangers: Quota::default() };
     match tended.door.spec.mode {
-        Mode::Connect => tended.listen().await,
+        Mode::Connect => tended.listen(socket).await,
         Mode::Bind => Box::pin(tended.reach()).await,
     }
 }
@@ -131,10 +149,18 @@ impl Tended {
 
     /// Our socket, QEMU connects. After each run of the VM a new one takes its place, by a rename: there is no moment
     /// without the file.
-    async fn listen(&self) {
+    async fn listen(&self, mut socket: Option<OwnedFd>) -> OwnedFd {
         loop {
-            match Listener::open(self.path(), self.running().and_then(|domain| domain.owner)) {
-                Ok(listener) => self.accept(&listener).await,
+            let owner = || self.running().and_then(|domain| domain.owner);
+            let ours = socket.take().map_or_else(|| socket::make(self.path(), owner()), Ok);
+            match ours.and_then(Listener::at) {
+                Ok(listener) => {
+                    if self.accept(&listener).await == Run::Quiet
+                        && let Ok(socket) = listener.into_socket()
+                    {
+                        return socket;
+                    }
+                }
                 Err(error) => {
                     self.failed("the socket cannot be made", &error);
                     Box::pin(sleep(RETRY)).await;
@@ -143,21 +169,26 @@ impl Tended {
         }
     }
 
-    /// Serves one run of the VM.
-    async fn accept(&self, listener: &Listener) {
+    /// Serves one run of the VM, or waits for one.
+    async fn accept(&self, listener: &Listener) -> Run {
         self.place.set(Served::Waiting);
         let mut pace = Pace::new();
         let mut next: Option<Box<Visitor>> = None;
         loop {
             let Some(visitor) = next.take() else {
-                next = self.next_visitor(listener, &mut pace).await;
+                let quiet = pace.knocked_at + QUIET;
+                match Box::pin(timeout_at(quiet, self.next_visitor(listener, &mut pace))).await {
+                    Ok(visitor) => next = visitor,
+                    Err(_) => return Run::Quiet,
+                }
                 continue;
             };
             let process = visitor.guest.instance().process.clone();
             // On the heap, so that a channel where nobody is connected has no room for it.
             next = Box::pin(self.serve_accepted(*visitor, listener, &mut pace)).await;
+            pace.knocked_at = Instant::now();
             if next.is_none() && process.is_gone() {
-                return;
+                return Run::Over;
             }
         }
     }
@@ -207,6 +238,7 @@ impl Tended {
         match accepted {
             Ok((stream, peer)) => {
                 pace.knocks.take();
+                pace.knocked_at = Instant::now();
                 let guest = self.recognise(peer).filter(|_| !socket::is_hung_up(&stream))?;
                 pace.sessions.take();
                 Some(Box::new(Visitor { stream, guest }))
@@ -237,7 +269,7 @@ impl Tended {
     }
 
     /// QEMU's socket, we connect.
-    async fn reach(&self) {
+    async fn reach(&self) -> OwnedFd {
         let mut pace = Pace::new();
         loop {
             while self.running().is_none() {

@@ -87,7 +87,7 @@ fn guest(agent: &Agent, domain: &Domain, state: Option<PowerState>) -> GuestRepo
             Mode::Bind => "bind",
         }
         .into(),
-        path: spec.path.clone(),
+        path: spec.path.to_path_buf(),
         state: agent.board.of(domain.uuid, spec).to_string(),
     };
     GuestReport {

@@ -49,7 +49,7 @@ fn channel(written: &WrittenPort, uuid: Uuid, guests_dir: &Path) -> Result<Optio
             own_path(uuid, guests_dir)
         ));
     }
-    Ok(path.is_absolute().then_some(ChannelSpec { port, mode, path }))
+    Ok(path.is_absolute().then_some(ChannelSpec { port, mode, path: path.into() }))
 }
 
 /// A virtio port is ours by its name; a serial port by where its socket is, and so is an address that QEMU forwards for guests of

@@ -101,9 +101,10 @@ fn a_doubtful_label_is_no_label_and_is_reported() {
 
 #[test]
 fn our_virtio_channel_is_taken_in_both_modes() {
-    let connect = ChannelSpec { port: Port::Virtio, mode: Mode::Connect, path: PathBuf::from(own(".sock")) };
+    let connect =
+        ChannelSpec { port: Port::Virtio, mode: Mode::Connect, path: PathBuf::from(own(".sock")).into() };
     let auto = "/var/lib/libvirt/qemu/channel/target/domain-3-web1/org.fence_vmchannel.0";
-    let bind = ChannelSpec { port: Port::Virtio, mode: Mode::Bind, path: PathBuf::from(auto) };
+    let bind = ChannelSpec { port: Port::Virtio, mode: Mode::Bind, path: PathBuf::from(auto).into() };
 
     assert_eq!(read(&virtio("connect", &own(".sock"))).channels, [connect]);
     assert_eq!(read(&virtio("bind", auto)).channels, [bind]);
@@ -182,8 +183,11 @@ fn a_serial_port_in_our_directory_is_taken_once_though_the_console_repeats_it() 
          <console type='unix'>{source}<target type='serial' port='1'/></console></devices>"
     ));
 
-    let spec =
-        ChannelSpec { port: Port::Serial, mode: Mode::Connect, path: PathBuf::from(own("-serial1.sock")) };
+    let spec = ChannelSpec {
+        port: Port::Serial,
+        mode: Mode::Connect,
+        path: PathBuf::from(own("-serial1.sock")).into(),
+    };
     assert_eq!((read.channels, read.problems), (vec![spec], vec![]));
 }
 

@@ -203,7 +203,7 @@ impl Simulated {
             channels: vec![ChannelSpec {
                 port: Port::Virtio,
                 mode: Mode::Connect,
-                path: self.guests_dir.join(format!("{}.sock", entry.uuid)),
+                path: self.guests_dir.join(format!("{}.sock", entry.uuid)).into(),
             }],
             owner: None,
             instance,

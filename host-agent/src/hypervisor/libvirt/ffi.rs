@@ -1,10 +1,13 @@
-//! The only unsafe code: what the `virt` crate does not bind.
+//! The only unsafe code: what the `virt` crate does not bind, and what the C library's allocator is told.
 //!
 //! In:  a connection and a [`Listener`] for its events; a domain and its job. Out: calls of the listener, facts.
 //!
 //! Invariant: each registration owns one count of its listener's `Arc`, which libvirt gives back by [`forget`] when it
 //! will not call again. Nothing here panics, since a callback must not unwind into C.
-#![expect(unsafe_code, reason = "libvirt's events and jobs are not bound by the virt crate")]
+#![expect(
+    unsafe_code,
+    reason = "libvirt's events and jobs are not bound by the virt crate, nor the allocator's settings"
+)]
 
 use std::ffi::{c_char, c_int, c_void};
 use std::sync::Arc;
@@ -211,3 +214,15 @@ pub(super) fn abort_job(domain: &Domain) -> Result<(), Error> {
         _ => Err(Error::last_error()),
     }
 }
+
+/// All threads share one heap from now on. By itself the C library gives each thread that calls libvirt a heap of its own,
+/// and what was freed in one is of no use to the others.
+#[cfg(target_env = "gnu")]
+pub(super) fn share_one_heap() {
+    // SAFETY: mallopt(3) may be called at any time, and this setting only chooses where memory is taken from.
+    unsafe { nix::libc::mallopt(nix::libc::M_ARENA_MAX, 1) };
+}
+
+/// Other C libraries have no such settings.
+#[cfg(not(target_env = "gnu"))]
+pub(super) fn share_one_heap() {}

@@ -88,6 +88,7 @@ impl Libvirt {
     pub fn start(settings: Settings) -> Result<Self, StartError> {
         let Settings { uri, guests_dir, run_dir, call_deadline, pool_size } = settings;
         let place = Place::of(&uri, run_dir)?;
+        ffi::share_one_heap();
         start_event_loop().map_err(StartError::EventLoop)?;
         let supply =
             if place.is_in_process { Supply::Keeper(Mutex::default()) } else { Supply::Uri(uri.clone()) };
@@ -148,7 +149,7 @@ impl Hypervisor for Libvirt {
             let look = self.look.clone();
             self.pool.call(Lane::Look, LIST_DEADLINE, move |connect| look.all(connect, share))
         };
-        Ok(try_join_all(Share::all(shares).map(one)).await?.concat())
+        Ok(try_join_all(Share::all(shares).map(one)).await?.into_iter().flatten().collect())
     }
 
     async fn domain(&self, uuid: Uuid) -> Result<Domain, CallError> {
