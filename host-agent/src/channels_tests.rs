@@ -9,6 +9,7 @@ use super::*;
 use crate::channel::board::Board;
 use crate::channel::tend::QUIET;
 use crate::domain::Standing;
+use crate::host_status::Facts;
 use crate::hypervisor::Hypervisor;
 use crate::hypervisor::simulated::{Entry, Simulated};
 use crate::journal::Journal;
@@ -51,7 +52,8 @@ impl Stage {
             Orders::new(hypervisor.clone(), inventory.clone(), patience, mpsc::channel(1).0, journal);
         let policy = watch::channel(Arc::new(Policy::default())).1;
         let stopping = watch::channel(false).1;
-        let agent = Agent { hypervisor, inventory, policy, orders, board: Board::default(), stopping };
+        let (board, host_status) = (Board::default(), Facts::default());
+        let agent = Agent { hypervisor, inventory, policy, orders, board, host_status, stopping };
         let (channels, tasks) = (Channels::open().unwrap(), JoinSet::new());
         let mut stage = Self { dir, host, agent: Arc::new(agent), published, channels, tasks };
         stage.look().await;

@@ -216,7 +216,7 @@ impl Daemon {
                 Some(ended) = self.tasks.join_next() => match check(ended)? {
                     Task::Channels(idle) => self.channels.rest(idle, &self.agent, &mut self.tasks),
                     Task::Lost => self.follow(), // if it was a channel's, that one is tended anew
-                    Task::Order | Task::Core(_) => {}
+                    Task::Order | Task::Beside | Task::Core(_) => {}
                 },
                 _ = sweep.tick(), if self.agent.domains().is_complete() => {
                     Channels::sweep(&self.agent.domains(), &config.guests_dir());
