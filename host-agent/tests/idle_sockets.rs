@@ -1,10 +1,11 @@
 //! Sockets at which nobody is, while the agent has no descriptor left for who knocks there.
+#![expect(clippy::unwrap_used, reason = "what a test cannot set up fails it")]
 
 use std::fs;
 use std::io::{BufRead, BufReader, ErrorKind, Read};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, ChildStderr, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Resource, Rlimit, getrlimit, prlimit};
@@ -12,7 +13,11 @@ use rustix::process::{Pid, Resource, Rlimit, getrlimit, prlimit};
 const PATIENCE: Duration = Duration::from_secs(20);
 const WHILE: Duration = Duration::from_secs(1);
 
-struct Agent(Child);
+struct Agent {
+    process: Child,
+    /// It must be able to write it.
+    _log: BufReader<ChildStderr>,
+}
 
 impl Agent {
     /// An agent with domains that are off, and their sockets.
@@ -31,8 +36,8 @@ impl Agent {
             .arg(dir.join("agent.toml"));
         let mut agent =
             agent.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
-        let log = BufReader::new(agent.stderr.take().unwrap());
-        assert!(log.lines().map_while(Result::ok).any(|line| line.contains("ready")));
+        let mut log = BufReader::new(agent.stderr.take().unwrap());
+        assert!(log.by_ref().lines().map_while(Result::ok).any(|line| line.contains("ready")));
         let sockets: Vec<_> =
             (0..3).map(|number| dir.join(format!("run/guests/{}.sock", uuid(number)))).collect();
         let deadline = Instant::now() + PATIENCE;
@@ -40,19 +45,19 @@ impl Agent {
             assert!(Instant::now() < deadline, "no sockets");
             std::thread::sleep(Duration::from_millis(5));
         }
-        (Self(agent), sockets)
+        (Self { process: agent, _log: log }, sockets)
     }
 
     /// How many descriptors it may have from now on.
     fn limit(&self, files: u64) {
-        let pid = Pid::from_child(&self.0);
+        let pid = Pid::from_child(&self.process);
         let maximum = getrlimit(Resource::Nofile).maximum; // as it inherited it from us
         prlimit(Some(pid), Resource::Nofile, Rlimit { current: Some(files), maximum }).unwrap();
     }
 
     /// Its processor time, in hundredths of a second.
     fn used(&self) -> u64 {
-        let stat = fs::read_to_string(format!("/proc/{}/stat", self.0.id())).unwrap();
+        let stat = fs::read_to_string(format!("/proc/{}/stat", self.process.id())).unwrap();
         let (_, fields) = stat.rsplit_once(')').unwrap();
         fields.split_whitespace().skip(11).take(2).map(|ticks| ticks.parse::<u64>().unwrap()).sum()
     }
@@ -60,8 +65,8 @@ impl Agent {
 
 impl Drop for Agent {
     fn drop(&mut self) {
-        self.0.kill().ok();
-        self.0.wait().ok();
+        self.process.kill().ok();
+        self.process.wait().ok();
     }
 }
 
