@@ -62,7 +62,7 @@ fn is_as_written(read: &DomainXml, written: &Written) {
             && port.target_name.as_deref() == Some(PORT_NAME)
             && matches!(port.mode.as_deref(), Some("connect" | "bind") | None)
             && port.path.as_deref() == Some(&path);
-        let taken = read.channels.iter().any(|channel| channel.path == Path::new(&path));
+        let taken = read.channels.iter().any(|channel| *channel.path == *Path::new(&path));
         assert!(taken || !ours, "{port:?} is ours and was not taken: {:?}", read.problems);
     }
 }
