@@ -18,6 +18,7 @@ pub fn start() {
         .compact()
         .with_env_filter(filter.unwrap_or_else(|_| EnvFilter::new("info")))
         .with_ansi(std::io::stderr().is_terminal())
+        .log_internal_errors(false) // it would print them to the same stderr, and panic where that is closed
         .with_writer(std::io::stderr);
     // The journal has its own clock. A second start (in one process) changes nothing.
     let _ = match std::env::var_os("JOURNAL_STREAM") {
