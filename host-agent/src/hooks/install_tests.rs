@@ -36,7 +36,8 @@ impl Host {
         if !program.exists() {
             std::os::unix::fs::symlink("/bin/sleep", &program).unwrap(); // a process has the name it is called by
         }
-        let child = Command::new(&program).arg("600").spawn().unwrap();
+        // Whoever runs the tests may ignore SIGHUP, as nohup does.
+        let child = Command::new("env").arg("--default-signal=HUP").arg(&program).arg("600").spawn().unwrap();
         let comm = format!("/proc/{}/comm", child.id());
         while std::fs::read_to_string(&comm).unwrap() != "libvirtd\n" {
             std::thread::yield_now(); // not yet past its exec
