@@ -51,11 +51,12 @@ impl Listing {
     pub(crate) async fn items(self) -> Vec<Item> {
         let visible = self.visible().await;
         let until = Instant::now() + PATIENCE;
+        let named = self.hypervisor.named_now();
         let mut items = Vec::with_capacity(visible.len());
         for part in visible.chunks(PART) {
             self.board.pace().await;
             let patience = until.saturating_duration_since(Instant::now());
-            let states = look_at_all(&*self.hypervisor, part, patience).await;
+            let states = look_at_all(&*self.hypervisor, (part, named.as_ref()), patience).await;
             let named = part.iter().zip(states);
             items.extend(named.map(|(domain, state)| Item {
                 name: domain.name.clone(),
@@ -76,7 +77,7 @@ impl Listing {
                 self.board.pace().await;
                 yield_now().await;
             }
-            if rules.decide_for(source, Action::List, domain).allowed {
+            if rules.allows(source, Action::List, domain) {
                 visible.push(domain.clone());
             }
         }

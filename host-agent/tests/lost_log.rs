@@ -1,5 +1,4 @@
 //! An agent whose log cannot be written any more.
-#![expect(clippy::unwrap_used, reason = "what a test cannot set up fails it")]
 
 use std::fs;
 use std::io::{BufRead, BufReader, Read};

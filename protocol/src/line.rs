@@ -5,14 +5,14 @@
 //! Invariant: JSON under a `crc:` tag is handed out only if the CRC-32C matches; JSON under a `mac:` tag only by
 //! [`SignedLine::open`].
 
-use crc::{CRC_32_ISCSI, Crc};
+use crc::{CRC_32_ISCSI, Crc, Table};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::limits::LINE_BYTES;
 use crate::signing::{Direction, Key, KeyId, MAC_BYTES, Nonce};
 
-const CRC_32C: Crc<u32> = Crc::<u32>::new(&CRC_32_ISCSI);
+static CRC_32C: Crc<u32, Table<16>> = Crc::<u32, Table<16>>::new(&CRC_32_ISCSI);
 
 /// Why a line was not taken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]

@@ -12,6 +12,8 @@ use std::os::fd::AsFd;
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::os::unix::net::UnixListener as Listener;
 use std::path::{Path, PathBuf};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
 
 use nix::fcntl::{Flock, FlockArg};
 use nix::sys::socket::{getsockopt, sockopt::AcceptConn};
@@ -68,13 +70,26 @@ fn passed() -> io::Result<Option<Listener>> {
     }
 }
 
+/// A broker that was killed holds its lock until the kernel has ended it.
+const ENDING: Duration = Duration::from_secs(1);
+const LOOK: Duration = Duration::from_millis(20);
+
 fn lock(path: &Path) -> Result<Flock<File>, SocketError> {
     let broken = |source| SocketError::Broken { path: path.to_owned(), source };
     if let Some(directory) = path.parent() {
         DirBuilder::new().recursive(true).mode(0o755).create(directory).map_err(broken)?;
     }
     let file = File::create(path.with_extension("lock")).map_err(broken)?;
-    Flock::lock(file, FlockArg::LockExclusiveNonblock).map_err(|_| SocketError::Taken(path.to_owned()))
+    let until = Instant::now() + ENDING;
+    let mut locked = Flock::lock(file, FlockArg::LockExclusiveNonblock);
+    while let Err((file, _)) = locked {
+        if Instant::now() > until {
+            return Err(SocketError::Taken(path.to_owned()));
+        }
+        sleep(LOOK);
+        locked = Flock::lock(file, FlockArg::LockExclusiveNonblock);
+    }
+    locked.map_err(|_| SocketError::Taken(path.to_owned()))
 }
 
 fn make(path: &Path) -> io::Result<Listener> {

@@ -7,6 +7,7 @@
 pub mod libvirt;
 pub mod simulated;
 
+use std::collections::HashSet;
 use std::fmt;
 use std::time::Duration;
 
@@ -83,6 +84,11 @@ pub trait Hypervisor: Send + Sync {
     async fn domain(&self, uuid: Uuid) -> Result<Domain, CallError>;
     /// The domain's process as the host's files tell it now, without libvirt. Cheap, never blocks on libvirt.
     fn instance_now(&self, domain: &Domain) -> Sighting;
+    /// The names of all domains of which the host's files tell a process now: one look instead of one for each of many.
+    /// `None` where there is no such look.
+    fn named_now(&self) -> Option<HashSet<String>> {
+        None
+    }
     /// The domain's process among all processes of the host, whatever libvirt and its files say. The look is
     /// begun now, or was at most `age` ago. It is good for stopping it and for knowing that there is none; it is nobody's
     /// identity.

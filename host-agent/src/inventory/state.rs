@@ -5,6 +5,7 @@
 //! Invariant: `off` needs libvirt's word over a connection that stands *and* that no process of it is there now, neither by
 //! libvirt's pid file nor among all processes of the host. Anything less is not off.
 
+use std::collections::HashSet;
 use std::future::poll_fn;
 use std::sync::Arc;
 use std::task::Poll;
@@ -22,10 +23,20 @@ use crate::hypervisor::{CallError, Hypervisor};
 /// What can be said without waiting for anybody; `None` where the host must be looked at first.
 #[must_use]
 pub fn glance(hypervisor: &dyn Hypervisor, domain: &Domain) -> Option<Result<PowerState, Reason>> {
+    glance_among(hypervisor, domain, None)
+}
+
+/// The same where the files of all domains were just listed: only those that are `named` need to be read.
+fn glance_among(
+    hypervisor: &dyn Hypervisor,
+    domain: &Domain,
+    named: Option<&HashSet<String>>,
+) -> Option<Result<PowerState, Reason>> {
     if domain.is_alive() {
         return Some(Ok(PowerState::On));
     }
-    match hypervisor.instance_now(domain) {
+    let is_named = named.is_none_or(|named| named.contains(domain.name.as_str()));
+    match if is_named { hypervisor.instance_now(domain) } else { Sighting::Absent } {
         Sighting::Runs(_) => Some(Ok(PowerState::On)),
         Sighting::Unsure => Some(Err(Reason::UnknownState)),
         Sighting::Absent if !hypervisor.is_connected() => Some(Err(Reason::UnknownState)),
@@ -37,7 +48,15 @@ pub fn glance(hypervisor: &dyn Hypervisor, domain: &Domain) -> Option<Result<Pow
 /// What can be said after looking for a process among all of the host's, and asking libvirt where its last word does not
 /// fit. Bounded by the hypervisor's own deadlines.
 pub async fn look(hypervisor: &dyn Hypervisor, domain: &Domain) -> Result<PowerState, Reason> {
-    if let Some(seen) = glance(hypervisor, domain) {
+    look_among(hypervisor, domain, None).await
+}
+
+async fn look_among(
+    hypervisor: &dyn Hypervisor,
+    domain: &Domain,
+    named: Option<&HashSet<String>>,
+) -> Result<PowerState, Reason> {
+    if let Some(seen) = glance_among(hypervisor, domain, named) {
         return seen;
     }
     let standing = match domain.standing {
@@ -66,10 +85,11 @@ pub async fn look(hypervisor: &dyn Hypervisor, domain: &Domain) -> Result<PowerS
 }
 
 /// What can be said of each of many domains within `patience`; `None` where that is nothing. Goes in small parts: a question
-/// about thousands holds nobody else up, and takes memory only for those that are waited for.
+/// about thousands holds nobody else up, and takes memory only for those that are waited for. `named` is
+/// [`Hypervisor::named_now`], asked since the question came.
 pub async fn look_at_all(
     hypervisor: &dyn Hypervisor,
-    domains: &[Arc<Domain>],
+    (domains, named): (&[Arc<Domain>], Option<&HashSet<String>>),
     patience: Duration,
 ) -> Vec<Option<PowerState>> {
     let until = Instant::now() + patience;
@@ -78,7 +98,7 @@ pub async fn look_at_all(
     for (part, states) in domains.chunks(PART).zip(states.chunks_mut(PART)) {
         let mut slow = FuturesUnordered::new();
         for (domain, state) in part.iter().zip(states) {
-            let mut looking = Box::pin(timeout_at(until, look(hypervisor, domain)));
+            let mut looking = Box::pin(timeout_at(until, look_among(hypervisor, domain, named)));
             match poll_fn(|context| Poll::Ready(looking.as_mut().poll(context))).await {
                 Poll::Ready(seen) => *state = said(seen),
                 Poll::Pending => slow.push(async move { *state = said(looking.await) }),

@@ -11,6 +11,7 @@ mod keys;
 mod permit;
 mod rule;
 
+use std::fmt;
 use std::sync::Arc;
 
 use fence_vmchannel_protocol::{Power, Reason, Target};
@@ -81,6 +82,38 @@ pub struct Decision {
     pub rule: String,
 }
 
+/// What decides.
+#[derive(Debug)]
+enum Ground<'a> {
+    Closed(&'a str),
+    Rule(&'a Rule),
+    SameCluster(&'a str),
+    Nothing,
+}
+
+impl Ground<'_> {
+    fn allows(&self) -> bool {
+        match self {
+            Self::Rule(rule) => !rule.deny,
+            Self::SameCluster(_) => true,
+            Self::Closed(_) | Self::Nothing => false,
+        }
+    }
+}
+
+impl fmt::Display for Ground<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Closed(why) => f.write_str(why),
+            Self::Rule(rule) => rule.fmt(f),
+            Self::SameCluster(label) => {
+                write!(f, "both are members of cluster {label:?} (domain metadata)")
+            }
+            Self::Nothing => f.write_str("no rule allows it (default deny)"),
+        }
+    }
+}
+
 /// All rules that hold.
 #[derive(Debug, Default)]
 pub struct Policy {
@@ -113,19 +146,27 @@ impl Policy {
     /// The same for whoever may ask.
     #[must_use]
     pub fn decide_for(&self, source: Source<'_>, action: Action, target: &Domain) -> Decision {
+        let ground = self.ground(source, action, target);
+        Decision { allowed: ground.allows(), rule: ground.to_string() }
+    }
+
+    /// Whether that allows it, without the words.
+    #[must_use]
+    pub fn allows(&self, source: Source<'_>, action: Action, target: &Domain) -> bool {
+        self.ground(source, action, target).allows()
+    }
+
+    fn ground<'a>(&'a self, source: Source<'a>, action: Action, target: &Domain) -> Ground<'a> {
         if let Some(why) = &self.closed {
-            return Decision { allowed: false, rule: why.clone() };
+            return Ground::Closed(why);
         }
         let fits = |deny: bool| self.rules.iter().find(|r| r.deny == deny && r.fits(source, action, target));
         if let Some(rule) = fits(true).or_else(|| fits(false)) {
-            return Decision { allowed: !rule.deny, rule: rule.to_string() };
+            return Ground::Rule(rule);
         }
         match (source.cluster(), &target.cluster) {
-            (Some(label), Some(other)) if label == other => Decision {
-                allowed: true,
-                rule: format!("both are members of cluster {label:?} (domain metadata)"),
-            },
-            _ => Decision { allowed: false, rule: "no rule allows it (default deny)".into() },
+            (Some(label), Some(other)) if label == other => Ground::SameCluster(label),
+            _ => Ground::Nothing,
         }
     }
 

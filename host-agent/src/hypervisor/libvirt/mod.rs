@@ -16,6 +16,7 @@ mod pool;
 pub mod process;
 mod scan;
 
+use std::collections::HashSet;
 use std::path::PathBuf;
 use std::sync::{Mutex, OnceLock};
 use std::time::Duration;
@@ -161,6 +162,10 @@ impl Hypervisor for Libvirt {
         let Some(run_dir) = self.run_dir.as_deref() else { return Sighting::Absent };
         let ended = domain.instance.as_ref().filter(|known| known.process.is_gone()).map(|known| known.id);
         process::instance_in_time(run_dir, domain.name.as_str(), domain.uuid, ended)
+    }
+
+    fn named_now(&self) -> Option<HashSet<String>> {
+        process::named_by_pid_files(self.run_dir.as_deref()?).ok()
     }
 
     async fn process_of(&self, uuid: Uuid, age: Duration) -> Sighting {

@@ -7,7 +7,7 @@
 
 mod registry;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fs;
 use std::io::{self, Read};
 use std::os::fd::OwnedFd;
@@ -129,6 +129,20 @@ fn named_by_pid_file(run_dir: &Path, name: &str) -> io::Result<Option<Pid>> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(error),
     }
+}
+
+/// The names of all domains that libvirt has written a pid file of.
+pub fn named_by_pid_files(run_dir: &Path) -> io::Result<HashSet<String>> {
+    let entries = match fs::read_dir(run_dir) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(HashSet::new()),
+        entries => entries?,
+    };
+    let mut names = HashSet::new();
+    for entry in entries {
+        let file = entry?.file_name().into_string().map_err(|_| io::ErrorKind::InvalidData)?;
+        names.extend(file.strip_suffix(".pid").map(str::to_owned));
+    }
+    Ok(names)
 }
 
 fn held(pid: Pid, uuid: Uuid) -> io::Result<Sighting> {

@@ -239,3 +239,19 @@ fn while_the_pid_file_still_names_the_process_that_ended_no_other_was_started() 
 
     assert_eq!(now, Sighting::Absent);
 }
+
+#[test]
+fn all_pid_files_are_found_in_one_look_and_a_directory_that_cannot_be_listed_is_no_answer() {
+    let dir = tempfile::tempdir().unwrap();
+    for file in ["web1.pid", "db 1.pid", "web1.xml", "channel"] {
+        fs::write(dir.path().join(file), "1\n").unwrap();
+    }
+
+    let named = named_by_pid_files(dir.path()).unwrap();
+    let before_libvirt = named_by_pid_files(&dir.path().join("nobody")).unwrap();
+    let unlisted = named_by_pid_files(&dir.path().join("channel"));
+
+    assert_eq!(named, ["web1", "db 1"].map(str::to_owned).into());
+    assert!(before_libvirt.is_empty());
+    assert!(unlisted.is_err());
+}
