@@ -1,6 +1,6 @@
 //! The only node of a real cluster: corosync and Pacemaker with all their daemons, in namespaces of their own.
 //!
-//! In:  Debian's packages, by [`debian`]. Out: a [`ClusterNode`] and commands in it.
+//! In:  Debian's packages, by [`crate::debian`]. Out: a [`ClusterNode`] and commands in it.
 //!
 //! Invariant: nothing of it is seen outside its namespaces, and nothing of it survives its test process: its first process
 //! ends when the pipe from the test does, and everything in it with that.

@@ -62,7 +62,7 @@ impl Image {
         Ok(())
     }
 
-    /// As [`Self::put_into`], with more files in the guests' tree, each from a file of the host, and more kernel modules.
+    /// As `put_into`, with more files in the guests' tree, each from a file of the host, and more kernel modules.
     /// To be called before the lab's first guest is made.
     ///
     /// # Errors

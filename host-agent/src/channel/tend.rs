@@ -1,7 +1,7 @@
 //! Tends one channel: makes or finds its socket, knows who is there, has the session serve it.
 //!
 //! In:  a channel of a domain, and its socket if it has one. Out: sessions, one at a time; and the socket, once nobody has
-//! come for a [`QUIET`] while.
+//! come for a while.
 //!
 //! Invariant: one task for a channel at most; everybody but the domain's own running QEMU is refused and audited; whatever fails
 //! is tried again; who connects over and over is looked at less often, and the log hears of it within bounds.
