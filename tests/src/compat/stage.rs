@@ -71,10 +71,13 @@ impl<'lab> Stage<'lab> {
         }
         let _agent = Agent::start(self.lab)?;
         let asker = self.asker()?;
-        let _daemons = [
-            Daemon::start(self.lab, &Listener::Serial(1), &self.key)?,
-            Daemon::start(self.lab, &Listener::Channels(1), &self.key)?,
-        ];
+        let is_asked =
+            |way| combinations.iter().any(|one| (one.server, one.way) == (Server::FenceVirtd, way));
+        let listeners = [(Way::Serial, Listener::Serial(1)), (Way::Guestfwd, Listener::Channels(1))];
+        let listeners = listeners.iter().filter(|(way, _)| is_asked(*way));
+        let _daemons = listeners
+            .map(|(_, listener)| Daemon::start(self.lab, listener, &self.key))
+            .collect::<Result<Vec<_>>>()?;
         self.rows(combinations, told, |one, words| {
             let program = match one.client {
                 Client::Ours => format!("/run/{}", one.client.program(one.way)),
