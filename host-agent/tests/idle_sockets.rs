@@ -43,7 +43,7 @@ impl Agent {
         let deadline = Instant::now() + PATIENCE;
         while !sockets.iter().all(|socket| socket.exists()) {
             assert!(Instant::now() < deadline, "no sockets");
-            std::thread::sleep(Duration::from_millis(5));
+            std::thread::sleep(Duration::from_millis(5)); // the agent is just making the socket
         }
         (Self { process: agent, _log: log }, sockets)
     }

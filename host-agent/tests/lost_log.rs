@@ -33,7 +33,7 @@ fn an_agent_whose_log_is_closed_goes_on_with_its_work() {
                 Ok(stranger) => break stranger,
                 Err(error) => assert!(Instant::now() < until, "{error}"),
             }
-            std::thread::sleep(Duration::from_millis(5));
+            std::thread::sleep(Duration::from_millis(5)); // the agent is just making the socket
         };
         stranger.set_read_timeout(Some(PATIENCE)).unwrap();
         stranger.read(&mut [0]).ok()

@@ -7,7 +7,8 @@ mod daemon;
 use std::path::PathBuf;
 use std::process::Command;
 
-pub use daemon::{Daemon, Hash, Listener, SOCKETS, make_directory};
+pub use daemon::{Daemon, Listener, SOCKETS, make_directory};
+pub use fence_vmchannel_protocol::legacy::Hash;
 
 use crate::debian;
 use crate::error::Result;

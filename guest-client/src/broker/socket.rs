@@ -70,7 +70,8 @@ fn passed() -> io::Result<Option<Listener>> {
     }
 }
 
-/// A broker that was killed holds its lock until the kernel has ended it.
+/// A broker that was killed holds its lock until the kernel has ended it. A lock's end is no event that can be waited for with a
+/// deadline, so it is tried again.
 const ENDING: Duration = Duration::from_secs(1);
 const LOOK: Duration = Duration::from_millis(20);
 

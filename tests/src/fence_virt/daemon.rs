@@ -12,7 +12,7 @@ use std::process::{Child, Stdio};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use super::Packages;
+use super::{Hash, Packages};
 use crate::error::{Doing, LabError, Result};
 use crate::lab::Lab;
 
@@ -22,35 +22,6 @@ pub const SOCKETS: &str = "/run/fence-virt";
 /// It looks for new domains once a second.
 const LISTENS: Duration = Duration::from_secs(15);
 const LOOK_AGAIN: Duration = Duration::from_millis(20);
-
-/// How a request is signed, and a peer proves that it has the key.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Hash {
-    /// Not at all.
-    None,
-    /// SHA-1.
-    Sha1,
-    /// SHA-256.
-    Sha256,
-    /// SHA-512.
-    Sha512,
-}
-
-impl Hash {
-    /// All there are.
-    pub const ALL: [Self; 4] = [Self::None, Self::Sha1, Self::Sha256, Self::Sha512];
-
-    /// As options and configurations call it.
-    #[must_use]
-    pub fn word(self) -> &'static str {
-        match self {
-            Self::None => "none",
-            Self::Sha1 => "sha1",
-            Self::Sha256 => "sha256",
-            Self::Sha512 => "sha512",
-        }
-    }
-}
 
 /// What a fence_virtd listens to.
 #[derive(Debug, Clone)]
