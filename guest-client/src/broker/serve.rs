@@ -204,7 +204,7 @@ impl Broker {
                 }
             }
             (None, Some(Reason::BadSignature)) => {
-                for program in self.desk.signers() {
+                for program in self.desk.doubt_signed() {
                     self.tell(program, line.clone());
                 }
             }

@@ -11,6 +11,9 @@ use crate::broker::policy::Rights;
 pub(super) const REQUESTS: (u32, u32) = (20, 36);
 /// Of these at once, how many are left for those who go first.
 pub(super) const RESERVE: u32 = 12;
+/// The host makes one list at a time, in much less than this. Who goes first waits no longer for a list of another: the host
+/// may be unable to read that one, or long at it, and says itself whether it is busy.
+pub(super) const LIST_OF_OTHERS: Duration = Duration::from_secs(1);
 /// Requests of one program that wait.
 pub(super) const WAITING: usize = 8;
 /// Programs at a time.

@@ -27,6 +27,10 @@ pub(super) type ProgramId = u64;
 
 /// The host answers by the end of a request's time; this much later it is not awaited any more.
 const LATE: Duration = Duration::from_secs(5);
+/// A signed line that the host could not open may never be answered. Without a word it takes room for so long, and its id is
+/// known for so long, which is more than a client is silent before it repeats the line.
+const HOLDS_UNHEARD: Duration = Duration::from_secs(3);
+const KNOWN_UNHEARD: Duration = Duration::from_secs(10);
 
 /// Why a request does not go to the host; all of them are refusals of the broker.
 #[derive(Debug, PartialEq, Eq)]
@@ -57,9 +61,11 @@ struct Asked {
     program: Option<ProgramId>,
     user: u32,
     first: bool,
-    until: Instant,
+    sent: Instant,
     /// The host has said something about it.
     was_heard: bool,
+    /// The host has said that it could not open some signed line.
+    is_doubted: bool,
 }
 
 #[derive(Debug)]
@@ -131,9 +137,6 @@ impl Desk {
             return Err(Declined { reason: Reason::NotPermitted, detail });
         }
         self.own(&question, rights.user, now)?;
-        if let Some(asked) = self.asked.get_mut(&id) {
-            asked.program = Some(from); // it came again by another connection, or heard nothing for a while
-        }
         // A program that asks again while it waits has waited all the while.
         let mut since = now;
         for waiting in self.programs.values_mut().map(|program| &mut program.waiting) {
@@ -149,6 +152,9 @@ impl Desk {
             return Err(Declined { reason: Reason::Busy, detail });
         }
         program.waiting.push_back(Waiting { question, since });
+        if let Some(asked) = self.asked.get_mut(&id) {
+            asked.program = Some(from); // it came again by another connection, or heard nothing for a while
+        }
         Ok(())
     }
 
@@ -190,10 +196,8 @@ impl Desk {
         program.served = self.turns.next(user);
         self.bucket.take(now);
         let line = waiting.line(now)?;
-        let Question { request, .. } = &waiting.question;
-        let until = now + request.delay + request.timeout + LATE;
-        let was_heard = false;
-        let asked = Asked { question: waiting.question, program: Some(id), user, first, until, was_heard };
+        let (question, program) = (waiting.question, Some(id));
+        let asked = Asked { question, program, user, first, sent: now, was_heard: false, is_doubted: false };
         self.asked.insert(asked.question.request.id, asked);
         Some(line)
     }
@@ -223,15 +227,21 @@ impl Desk {
         }
     }
 
-    /// Those with a signed request that the host has not spoken of: it tells them of a bad signature under no id.
-    pub(super) fn signers(&self) -> Vec<ProgramId> {
-        let unheard = self.asked.values().filter(|asked| !asked.was_heard && asked.question.signed.is_some());
-        unheard.filter_map(|asked| asked.program).collect()
+    /// The host could not open a signed line, and tells under no id. Those who are to know have one that it has not spoken of;
+    /// none of these takes room any more, since any of them may be the one that is never answered.
+    pub(super) fn doubt_signed(&mut self) -> Vec<ProgramId> {
+        let unheard = self.asked.values_mut().filter(|asked| asked.is_signed_unheard());
+        unheard
+            .filter_map(|asked| {
+                asked.is_doubted = true;
+                asked.program
+            })
+            .collect()
     }
 
     /// The requests whose time is over before their turn came; they are never asked.
     pub(super) fn expire(&mut self, now: Instant) -> Vec<(ProgramId, RequestId)> {
-        self.asked.retain(|_, asked| asked.until > now);
+        self.asked.retain(|_, asked| asked.until() > now);
         let mut expired = Vec::new();
         for (program, Program { waiting, .. }) in &mut self.programs {
             let over = waiting.iter().filter(|waiting| waiting.until() <= now);
@@ -244,10 +254,42 @@ impl Desk {
     /// When to look again though nothing happens.
     pub(super) fn wake_at(&self, now: Instant) -> Option<Instant> {
         let waiting = || self.programs.values().flat_map(|program| &program.waiting);
-        let ends = waiting().map(Waiting::until).chain(self.asked.values().map(|asked| asked.until));
+        let ends = waiting().map(Waiting::until).chain(self.asked.values().map(Asked::until));
+        let rooms = self.asked.values().flat_map(Asked::gives_room_at).filter(|at| *at > now);
         let next_tokens = [0, limits::RESERVE].map(|reserve| self.bucket.ready_at(reserve));
         let tokens = next_tokens.into_iter().filter(|at| *at > now && waiting().next().is_some());
-        ends.chain(tokens).min()
+        ends.chain(rooms).chain(tokens).min()
+    }
+}
+
+impl Asked {
+    fn is_signed_unheard(&self) -> bool {
+        !self.was_heard && self.question.signed.is_some()
+    }
+
+    /// When it is not awaited any more.
+    fn until(&self) -> Instant {
+        let Request { delay, timeout, .. } = self.question.request;
+        let until = self.sent + delay + timeout + LATE;
+        if self.is_signed_unheard() { until.min(self.sent + KNOWN_UNHEARD) } else { until }
+    }
+
+    /// Whether the host may be at it.
+    fn takes_room(&self, now: Instant) -> bool {
+        !self.is_signed_unheard() || (!self.is_doubted && self.sent + HOLDS_UNHEARD > now)
+    }
+
+    /// Whether it is a list that one of this kind has to wait for: the host makes one at a time.
+    fn holds_back_list(&self, of_first: bool, now: Instant) -> bool {
+        let is_old = self.sent + limits::LIST_OF_OTHERS <= now;
+        self.question.request.ask == Ask::List && self.takes_room(now) && (self.first || !of_first || !is_old)
+    }
+
+    /// When others may have a turn because of it, though it is not answered.
+    fn gives_room_at(&self) -> impl Iterator<Item = Instant> {
+        let unheard = self.is_signed_unheard().then(|| self.sent + HOLDS_UNHEARD);
+        let is_list_of_others = self.question.request.ask == Ask::List && !self.first;
+        unheard.into_iter().chain(is_list_of_others.then(|| self.sent + limits::LIST_OF_OTHERS))
     }
 }
 

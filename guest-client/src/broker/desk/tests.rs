@@ -253,7 +253,7 @@ fn a_signed_line_passes_as_it_came() {
     desk.ask(program, signed, now).unwrap();
 
     assert_eq!(desk.next_line(now).unwrap(), b"\nfv2 mac:as it came\n");
-    assert_eq!(desk.signers(), [program]);
+    assert_eq!(desk.doubt_signed(), [program]);
 }
 
 #[test]
@@ -282,4 +282,115 @@ fn a_user_with_many_programs_and_users_without_rights_leave_room_for_others() {
     assert_eq!(join(&watcher(4)), 16);
     assert_eq!(join(&watcher(5)), 8);
     assert_eq!(join(&root()), 16);
+}
+
+fn signed(question: Question) -> Question {
+    Question { signed: Some(encode_line(&question.request).unwrap()), ..question }
+}
+
+/// A list that may take an hour.
+fn long_list(id: u8) -> Question {
+    let question = question(id, Ask::List);
+    let (timeout, delay) = (Duration::from_secs(3600), Duration::from_secs(600));
+    Question { request: Request { timeout, delay, ..question.request }, ..question }
+}
+
+#[test]
+fn a_signed_line_that_the_host_could_not_open_takes_no_room_any_more() {
+    let now = Instant::now();
+    let mut desk = Desk::new(now);
+    let (one, other) = (desk.join(watcher(1)).unwrap(), desk.join(watcher(2)).unwrap());
+    desk.ask(one, signed(long_list(1)), now).unwrap();
+    desk.ask(other, question(2, Ask::List), now).unwrap();
+    assert_eq!(sent(&mut desk, now), [1]);
+
+    let told = desk.doubt_signed();
+
+    assert_eq!(told, [one]);
+    assert_eq!(sent(&mut desk, now), [2]);
+    assert_eq!(desk.heard(id(1), true), Some(one), "if it was another one, its answer still arrives");
+}
+
+#[test]
+fn a_signed_line_of_which_the_host_says_nothing_takes_room_and_is_known_for_seconds_only() {
+    let now = Instant::now();
+    let mut desk = Desk::new(now);
+    let (one, other) = (desk.join(watcher(1)).unwrap(), desk.join(watcher(2)).unwrap());
+    desk.ask(one, signed(long_list(1)), now).unwrap();
+    desk.ask(other, question(2, Ask::List), now).unwrap();
+    assert_eq!(sent(&mut desk, now), [1]);
+    desk.leave(one);
+
+    let room = now + HOLDS_UNHEARD;
+
+    assert!(sent(&mut desk, room - Duration::from_millis(1)).is_empty());
+    assert!(desk.wake_at(now).unwrap() <= room);
+    assert_eq!(sent(&mut desk, room), [2]);
+    desk.expire(now + KNOWN_UNHEARD);
+    assert!(!desk.asked.contains_key(&id(1)));
+}
+
+#[test]
+fn a_signed_order_that_the_host_works_on_keeps_its_room_and_its_program() {
+    let now = Instant::now();
+    let mut desk = Desk::new(now);
+    let stack = desk.join(root()).unwrap();
+    (1..=5).for_each(|n| desk.ask(stack, signed(off(n)), now).unwrap());
+    assert_eq!(sent(&mut desk, now), [1, 2, 3, 4]);
+    (1..=4).for_each(|n| assert_eq!(desk.heard(id(n), false), Some(stack)));
+
+    let late = now + Duration::from_secs(9);
+    desk.doubt_signed();
+    desk.expire(late);
+
+    assert!(sent(&mut desk, late).is_empty());
+    assert_eq!(desk.heard(id(1), true), Some(stack));
+    assert_eq!(sent(&mut desk, late), [5]);
+}
+
+#[test]
+fn a_doubted_line_that_is_said_again_needs_room_again() {
+    let now = Instant::now();
+    let mut desk = Desk::new(now);
+    let (one, other) = (desk.join(watcher(1)).unwrap(), desk.join(watcher(2)).unwrap());
+    desk.ask(one, signed(long_list(1)), now).unwrap();
+    sent(&mut desk, now);
+    desk.doubt_signed();
+    desk.ask(other, question(2, Ask::List), now).unwrap();
+    sent(&mut desk, now);
+
+    desk.ask(one, signed(long_list(1)), now).unwrap();
+
+    assert!(sent(&mut desk, now).is_empty(), "the host makes one list at a time");
+}
+
+#[test]
+fn a_list_of_another_holds_the_list_of_who_goes_first_back_for_a_moment_only() {
+    for question_of_another in [long_list(1), signed(long_list(1))] {
+        let now = Instant::now();
+        let mut desk = Desk::new(now);
+        let (other, stack) = (desk.join(watcher(1)).unwrap(), desk.join(root()).unwrap());
+        desk.ask(other, question_of_another, now).unwrap();
+        assert_eq!(sent(&mut desk, now), [1]);
+
+        desk.ask(stack, question(2, Ask::List), now).unwrap();
+        let moment = now + limits::LIST_OF_OTHERS;
+
+        assert!(sent(&mut desk, moment - Duration::from_millis(1)).is_empty(), "the host would be busy");
+        assert!(desk.wake_at(now).unwrap() <= moment);
+        assert_eq!(sent(&mut desk, moment), [2]);
+    }
+}
+
+#[test]
+fn who_is_told_busy_does_not_get_the_answer_in_place_of_who_asked() {
+    let now = Instant::now();
+    let mut desk = Desk::new(now);
+    let (one, other) = (desk.join(root()).unwrap(), desk.join(root()).unwrap());
+    desk.ask(one, status(9), now).unwrap();
+    sent(&mut desk, now);
+    (1..=8).for_each(|n| desk.ask(other, status(n), now).unwrap());
+
+    assert_eq!(declined(&mut desk, other, status(9), now), Reason::Busy);
+    assert_eq!(desk.heard(id(9), true), Some(one));
 }

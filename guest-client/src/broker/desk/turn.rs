@@ -10,7 +10,7 @@ use std::collections::HashMap;
 use fence_vmchannel_protocol::Ask;
 use tokio::time::Instant;
 
-use super::{Desk, Program, ProgramId, Waiting, limits};
+use super::{Desk, Program, ProgramId, Rights, Waiting, limits};
 
 /// Users that are remembered, though their programs come for one request each.
 const USERS: usize = 1024;
@@ -54,17 +54,18 @@ impl Desk {
             return false;
         }
         let request = &waiting.question.request;
-        if self.asked.contains_key(&request.id) {
-            return true; // a repeat takes no room: the host knows it, or lost it
+        if self.asked.get(&request.id).is_some_and(|asked| asked.takes_room(now)) {
+            return true; // a repeat takes no more room: the host knows it, or lost it
         }
-        let count =
-            |like: &dyn Fn(&super::Asked) -> bool| self.asked.values().filter(|one| like(one)).count();
-        let user = program.rights.user;
+        let count = |like: &dyn Fn(&super::Asked) -> bool| {
+            self.asked.values().filter(|one| one.takes_room(now) && like(one)).count()
+        };
+        let Rights { user, first, .. } = program.rights;
         let is_power = |ask: &Ask| matches!(ask, Ask::Power(..));
         let has_room =
-            self.asked.len() < room.all && count(&|one| one.user == user && !one.first) < room.of_one_user;
+            count(&|_| true) < room.all && count(&|one| one.user == user && !one.first) < room.of_one_user;
         has_room
             && (!is_power(&request.ask) || count(&|one| is_power(&one.question.request.ask)) < room.power)
-            && (request.ask != Ask::List || count(&|one| one.question.request.ask == Ask::List) == 0)
+            && (request.ask != Ask::List || count(&|one| one.holds_back_list(first, now)) == 0)
     }
 }
