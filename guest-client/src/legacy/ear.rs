@@ -4,6 +4,7 @@
 //!
 //! Invariant: a list that is not whole is no list; it is bounded.
 
+use fence_vmchannel_protocol::Target;
 use fence_vmchannel_protocol::legacy::{
     Code, HostRecord, RECORD_BYTES, SERIAL_REPLY_BYTES, SerialReply, StructError,
 };
@@ -18,6 +19,24 @@ pub(crate) enum Reply {
     Code(Code),
     /// A whole list.
     List(Vec<HostRecord>),
+}
+
+impl Reply {
+    /// Whether it is a list with this target.
+    pub(super) fn names(&self, target: &Target) -> bool {
+        match self {
+            Self::Code(_) => false,
+            Self::List(records) => records.iter().any(|record| is(record, target)),
+        }
+    }
+}
+
+/// Whether the record is this target's.
+pub(super) fn is(record: &HostRecord, target: &Target) -> bool {
+    match target {
+        Target::Name(name) => record.name == name.as_str(),
+        Target::Uuid(uuid) => record.uuid.parse().ok() == Some(*uuid),
+    }
 }
 
 /// How a result is written.

@@ -3,6 +3,7 @@
 //! In:  failures of the way, of the key, of the server. Out: words that say what to do.
 
 use std::io;
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -55,6 +56,12 @@ pub(crate) enum LegacyError {
         "the server does not list {target}, so its word about it would prove nothing; check the name by the action list"
     )]
     NotListed { target: String },
+    #[error(
+        "two servers list {target}, {one} and {other}: what one of them says proves nothing of the other's; \
+         take the domain's definition from one of the hosts, or name the target by its UUID",
+        one = .servers[0], other = .servers[1]
+    )]
+    TwoServers { target: String, servers: [IpAddr; 2] },
     #[error("the server says that it did it, but lists {target} as {state}: not believed")]
     Contradiction { target: String, state: &'static str },
 }

@@ -58,11 +58,10 @@ impl Line {
                 let place = Place::Vsock { cid: *cid, port: *port };
                 Kind::Network(Network { place, secret: Secret::of(credentials)? })
             }
-            Transport::Multicast { address, port, retransmit, credentials } => Kind::Multicast(Multicast {
-                group: SocketAddr::new(*address, *port),
-                retransmit: *retransmit,
-                secret: Secret::of(credentials)?,
-            }),
+            Transport::Multicast { address, port, retransmit, credentials } => {
+                let group = SocketAddr::new(*address, *port);
+                Kind::Multicast(Multicast::new(group, *retransmit, Secret::of(credentials)?))
+            }
         };
         Ok(Self { kind, within, deadline })
     }
@@ -77,6 +76,14 @@ impl Line {
                 Kind::Multicast(multicast) => multicast.ask(Op::List, None, deadline).await,
             }
         };
+        timeout_at(deadline, asked).await.unwrap_or(Err(LegacyError::NoAnswer { within: self.within }))
+    }
+
+    /// As [`Self::list`]; of several servers the list of the one that has the target, to which every later question goes.
+    pub(super) async fn list_naming(&mut self, target: &Target) -> Result<Reply, LegacyError> {
+        let deadline = self.deadline;
+        let Kind::Multicast(multicast) = &mut self.kind else { return self.list().await };
+        let asked = multicast.list_naming(target, deadline);
         timeout_at(deadline, asked).await.unwrap_or(Err(LegacyError::NoAnswer { within: self.within }))
     }
 

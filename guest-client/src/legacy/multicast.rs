@@ -1,8 +1,10 @@
 //! The network dialect of fence_xvm: the question by multicast, the answer by a connection that the server opens.
 //!
-//! In:  a question. Out: the reply of the first server that connects and has the key.
+//! In:  a question. Out: the reply of the first server that connects and has the key; once one of them has listed the target,
+//! its replies and no other's.
 //!
-//! Invariant: who connects without the key is sent away, and the question stays open for the one who has it.
+//! Invariant: who connects without the key is sent away, and the question stays open for the one who has it. Answers of
+//! several servers are never put together: what one says of a target that another one runs proves nothing.
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -26,11 +28,30 @@ const HOPS: u32 = 2;
 /// Who connects has so long to prove itself, while others wait.
 const PROOF: Duration = Duration::from_secs(2);
 
+/// So long other servers may still say that they have the target as well.
+const OTHERS: Duration = Duration::from_millis(300);
+/// So long another server may still list the target, after one that does not.
+const ANOTHER: Duration = Duration::from_secs(1);
+
 /// A group of servers.
 pub(super) struct Multicast {
-    pub(super) group: SocketAddr,
-    pub(super) retransmit: Duration,
-    pub(super) secret: Secret,
+    group: SocketAddr,
+    retransmit: Duration,
+    secret: Secret,
+    /// The server that listed the target.
+    owner: Option<Owner>,
+}
+
+/// A server, and the address of this guest that it connects to: so it comes by the same way, and from the same address, again.
+struct Owner {
+    server: IpAddr,
+    here: IpAddr,
+}
+
+/// A server that has connected and has the key.
+struct Caller {
+    stream: TcpStream,
+    owner: Owner,
 }
 
 /// One address of this guest: a socket to ask from, a socket to be called at, and the packet that says so.
@@ -41,15 +62,49 @@ struct Mouth {
 }
 
 impl Multicast {
+    pub(super) fn new(group: SocketAddr, retransmit: Duration, secret: Secret) -> Self {
+        Self { group, retransmit, secret, owner: None }
+    }
+
     pub(super) async fn ask(
         &self,
         op: Op,
         target: Option<&Target>,
         deadline: Instant,
     ) -> Result<Reply, LegacyError> {
+        let mut call = Call::new(self.mouths(op, target).await?, self);
+        match call.next_caller(deadline).await {
+            Some(caller) => reply(caller.stream).await,
+            None => std::future::pending().await, // the line tells that the time is over
+        }
+    }
+
+    /// The list of the server that has the target, which alone is heard from then on; the list of another one where none has it.
+    pub(super) async fn list_naming(
+        &mut self,
+        target: &Target,
+        deadline: Instant,
+    ) -> Result<Reply, LegacyError> {
+        if self.owner.is_some() {
+            return self.ask(Op::List, None, deadline).await;
+        }
+        let mouths = self.mouths(Op::List, None).await?;
+        match find(Call::new(mouths, self), target, deadline).await? {
+            Some((owner, list)) => {
+                self.owner = owner;
+                Ok(list)
+            }
+            None => std::future::pending().await,
+        }
+    }
+
+    /// A mouth at each address, or at the one where the target's server connects to.
+    async fn mouths(&self, op: Op, target: Option<&Target>) -> Result<Vec<Mouth>, LegacyError> {
         let mut mouths = Vec::new();
         let unsigned = self.secret.request(op, target, None)?;
-        for (interface, address) in self.addresses() {
+        let mut addresses = self.addresses();
+        addresses.retain(|(_, address)| self.owner.as_ref().is_none_or(|owner| owner.here == *address));
+        for (interface, address) in addresses {
             let Ok((socket, listener)) = self.open(&interface, address).await else { continue };
             let callback = listener.local_addr().ok();
             // the same numbers from every address: it is one request
@@ -60,22 +115,7 @@ impl Multicast {
         if mouths.is_empty() {
             return Err(LegacyError::NoInterface { group: self.group.ip().to_string() });
         }
-        loop {
-            for mouth in &mouths {
-                // one of several interfaces may lead nowhere
-                let _sent = mouth.socket.send_to(&mouth.packet, self.group).await;
-            }
-            let until = deadline.min(Instant::now() + self.retransmit);
-            while let Ok(mut caller) = timeout_at(until, first_caller(&mouths)).await {
-                let proof = timeout_at(Instant::now() + PROOF, self.secret.prove(&mut caller)).await;
-                if matches!(proof, Ok(Ok(()))) {
-                    return reply(caller).await;
-                } // else a stranger
-            }
-            if Instant::now() >= deadline {
-                return std::future::pending().await; // the line tells that the time is over
-            }
-        }
+        Ok(mouths)
     }
 
     /// The addresses of the group's family, each with its interface.
@@ -103,11 +143,83 @@ impl Multicast {
     }
 }
 
-async fn first_caller(mouths: &[Mouth]) -> TcpStream {
+/// A question that is open: it is repeated, and callers come.
+struct Call<'a> {
+    mouths: Vec<Mouth>,
+    repeat_at: Instant,
+    multicast: &'a Multicast,
+}
+
+impl<'a> Call<'a> {
+    fn new(mouths: Vec<Mouth>, multicast: &'a Multicast) -> Self {
+        Self { mouths, repeat_at: Instant::now(), multicast }
+    }
+
+    /// The next caller that is the target's server, where that is known, and that proves itself.
+    async fn next_caller(&mut self, until: Instant) -> Option<Caller> {
+        let Multicast { group, retransmit, secret, owner } = self.multicast;
+        loop {
+            let now = Instant::now();
+            if now >= until {
+                return None;
+            }
+            if now >= self.repeat_at {
+                for mouth in &self.mouths {
+                    // one of several interfaces may lead nowhere
+                    let _sent = mouth.socket.send_to(&mouth.packet, group).await;
+                }
+                self.repeat_at = now + *retransmit;
+            }
+            let wait = until.min(self.repeat_at);
+            let Ok(mut caller) = timeout_at(wait, first_caller(&self.mouths)).await else { continue };
+            if owner.as_ref().is_some_and(|owner| owner.server != caller.owner.server) {
+                continue; // it hears no proof of ours, and so it does nothing
+            }
+            let proof = timeout_at(Instant::now() + PROOF, secret.prove(&mut caller.stream)).await;
+            if matches!(proof, Ok(Ok(()))) {
+                return Some(caller);
+            } // else a stranger
+        }
+    }
+}
+
+/// The list with the target, and whose it is; else the first list, or whatever was said instead of one.
+async fn find(
+    mut call: Call<'_>,
+    target: &Target,
+    deadline: Instant,
+) -> Result<Option<(Option<Owner>, Reply)>, LegacyError> {
+    let (mut found, mut without, mut until): (Option<(Owner, Reply)>, _, _) = (None, None, deadline);
+    while let Some(Caller { stream, owner }) = call.next_caller(until).await {
+        let now = Instant::now();
+        // One that falls silent leaves time for the others.
+        let patience = now + deadline.saturating_duration_since(now) / 2;
+        let Ok(Ok(list)) = timeout_at(patience, reply(stream)).await else { continue };
+        let now = Instant::now();
+        if list.names(target) {
+            if let Some((one, _)) = found.as_ref().filter(|(one, _)| one.server != owner.server) {
+                let (target, servers) = (target.to_string(), [one.server, owner.server]);
+                return Err(LegacyError::TwoServers { target, servers });
+            }
+            found = Some((owner, list));
+            until = deadline.min(now + OTHERS);
+        } else if found.is_none() && without.is_none() {
+            without = Some(list);
+            until = deadline.min(now + ANOTHER);
+        }
+    }
+    let found = found.map(|(owner, list)| (Some(owner), list));
+    Ok(found.or_else(|| without.map(|list| (None, list))))
+}
+
+async fn first_caller(mouths: &[Mouth]) -> Caller {
     std::future::poll_fn(|context| {
         for mouth in mouths {
-            if let std::task::Poll::Ready(Ok((stream, _))) = mouth.listener.poll_accept(context) {
-                return std::task::Poll::Ready(stream);
+            if let std::task::Poll::Ready(Ok((stream, server))) = mouth.listener.poll_accept(context)
+                && let Ok(here) = mouth.listener.local_addr()
+            {
+                let owner = Owner { server: server.ip(), here: here.ip() };
+                return std::task::Poll::Ready(Caller { stream, owner });
             }
         }
         std::task::Poll::Pending
@@ -122,3 +234,6 @@ fn is_link_local(address: IpAddr) -> bool {
         IpAddr::V6(address) => address.is_unicast_link_local(),
     }
 }
+
+#[cfg(test)]
+mod tests;

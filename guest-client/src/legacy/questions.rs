@@ -6,7 +6,8 @@
 //! the same. fence_virtd calls any name that it does not know off, and a member of a cluster of them may even call it stopped.
 //!
 //! Every conversation begins with a list. Replies of the serial dialect bear no number; but a list looks like nothing else, and
-//! servers answer in order: what was waiting from an earlier call is over when the list is there.
+//! servers answer in order: what was waiting from an earlier call is over when the list is there. Where several servers hear
+//! the question, the line keeps to the one whose list named the target.
 
 use std::time::Duration;
 
@@ -15,7 +16,7 @@ use fence_vmchannel_protocol::{Item, Name, PowerState, Target};
 
 use tokio::time::sleep;
 
-use super::ear::Reply;
+use super::ear::{Reply, is};
 use super::error::LegacyError;
 use super::line::Line;
 use crate::outcome::Finding;
@@ -37,7 +38,12 @@ impl Server {
     }
 
     pub(super) async fn list(&mut self) -> Result<Vec<HostRecord>, LegacyError> {
-        match self.line.list().await? {
+        let reply = self.line.list().await?;
+        self.records(reply)
+    }
+
+    fn records(&self, reply: Reply) -> Result<Vec<HostRecord>, LegacyError> {
+        match reply {
             Reply::List(records) => {
                 self.trace.say(format_args!("the server lists {} domains", records.len()));
                 Ok(records)
@@ -138,7 +144,8 @@ impl Server {
 
     /// The state of a target that the server lists, as far as it is known.
     async fn known(&mut self, target: &Target) -> Result<Option<PowerState>, LegacyError> {
-        let records = self.list().await?;
+        let reply = self.line.list_naming(target).await?;
+        let records = self.records(reply)?;
         let mut found = records.iter().filter(|record| is(record, target));
         match (found.next(), found.next()) {
             (Some(record), None) => Ok(state(record)),
@@ -158,13 +165,6 @@ fn failure(code: Code, target: &str) -> LegacyError {
 fn contradiction(target: &Target, state: Option<PowerState>) -> LegacyError {
     let state = state.map_or("neither on nor off", PowerState::word);
     LegacyError::Contradiction { target: target.to_string(), state }
-}
-
-fn is(record: &HostRecord, target: &Target) -> bool {
-    match target {
-        Target::Name(name) => record.name == name.as_str(),
-        Target::Uuid(uuid) => record.uuid.parse().ok() == Some(*uuid),
-    }
 }
 
 /// By libvirt's number. What is paused can go on to write, and is on.
