@@ -24,6 +24,7 @@ use device::Device;
 pub(crate) use find::BROKER;
 pub use find::{Places, find};
 use opening::Attempt;
+use shared::Listener;
 pub(crate) use shared::Ways;
 use stream::{Lost, Moved, Stream};
 
@@ -66,6 +67,28 @@ pub enum PortError {
         broker: PathBuf,
         /// The device.
         device: PathBuf,
+    },
+    /// Nobody serves the broker's socket, and there is no port.
+    #[error(
+        "the broker at {} is gone, and this user sees no port: \
+         see that fence-vmchannel-broker runs (systemctl status fence-vmchannel-broker), then try again",
+        .broker.display()
+    )]
+    OnlyBrokerGone {
+        /// Where it was.
+        broker: PathBuf,
+    },
+    /// Somebody else listens in the broker's place.
+    #[error(
+        "user {owner} listens at {}, who is neither root nor this user: not believed; \
+         end that program and start fence-vmchannel-broker as root",
+        .broker.display()
+    )]
+    BrokerOfAnother {
+        /// Where.
+        broker: PathBuf,
+        /// The user who listens.
+        owner: u32,
     },
     /// Another program has the port open.
     #[error("{} is in use by {holder}; end that program or wait for it, then try again", .device.display())]
@@ -140,11 +163,16 @@ impl Port {
     pub(crate) async fn connect(&mut self, deadline: Instant) -> Result<(), PortError> {
         let (broker, device, was_shared) = (self.broker.as_deref(), &mut self.device, self.is_shared);
         let path = device.path().to_owned();
+        if broker == Some(&path) {
+            let stream = shared::connect_to_nothing_else(&path, was_shared, deadline, self.trace).await?;
+            (self.stream, self.is_shared) = (Some(stream), true);
+            return Ok(());
+        }
         let mut is_denied = false;
         let attempt = async || {
             // A port that this program holds keeps the broker out: it is given back only by the end of this program.
             if let Some(broker) = broker.filter(|_| !device.is_held())
-                && let Some(stream) = shared::connect(broker).await
+                && let Ok(Listener::Ours(stream)) = shared::connect(broker).await
             {
                 return Ok(Attempt::Open((stream, true)));
             }
