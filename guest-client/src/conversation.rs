@@ -12,7 +12,7 @@ use std::time::{Duration, SystemTime};
 use fence_vmchannel_protocol::limits::{TIMEOUT_MAX, TIMEOUT_MIN};
 use fence_vmchannel_protocol::signing::KeyId;
 use fence_vmchannel_protocol::{Ask, LineError, Method, Request, RequestId};
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep_until};
 
 use crate::ear::{Ear, Next};
 use crate::key::{KeyFileError, SigningKey};
@@ -20,6 +20,9 @@ use crate::listener::Answer;
 use crate::port::{Event, Port, PortError};
 use crate::trace::Trace;
 use crate::voice::Voice;
+
+/// How long to wait before a busy host is asked anew.
+const BUSY_PAUSE: Duration = Duration::from_secs(1);
 
 /// Why there is no answer.
 #[derive(Debug, thiserror::Error)]
@@ -67,8 +70,10 @@ pub(crate) async fn converse(
     trace: Trace,
 ) -> Result<Answer, ConversationError> {
     let (id, deadline) = (new_id(), question.deadline);
-    port.connect(deadline).await?;
-    trace.say(format_args!("opened {}", name(port.path())));
+    if !port.is_open() {
+        port.connect(deadline).await?;
+        trace.say(format_args!("opened {}", name(port.path())));
+    }
     trace.say(format_args!("asking: {}, request id {id}", summary(&question.ask)));
     let mut voice = question.voice(id);
     let mut ear = Ear::new(&voice, trace);
@@ -111,6 +116,23 @@ pub(crate) async fn converse(
             },
             Next::Done(answer) => Next::Done(answer),
         };
+    }
+}
+
+/// As [`converse`], asked anew while the host is busy: it makes one list at a time for a guest, and whoever asked for the one
+/// before may be gone.
+pub(crate) async fn converse_unless_busy(
+    question: &Question,
+    port: &mut Port,
+    trace: Trace,
+) -> Result<Answer, ConversationError> {
+    loop {
+        let answer = converse(question, port, trace).await?;
+        let again = Instant::now() + BUSY_PAUSE;
+        if !answer.is_busy() || again >= question.deadline {
+            return Ok(answer);
+        }
+        sleep_until(again).await;
     }
 }
 

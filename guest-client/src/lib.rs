@@ -31,12 +31,12 @@ use std::path::Path;
 use std::time::Instant;
 
 use action::Action;
-use conversation::{ConversationError, Question, converse};
+use conversation::{ConversationError, Question, converse, converse_unless_busy};
 use fence_vmchannel_protocol::Ask;
 use key::SigningKey;
 use listener::Answer;
 use options::{Options, OptionsError, Transport};
-use outcome::{Finding, Outcome, chain, judge};
+use outcome::{Finding, Outcome, chain, judge, whom};
 use port::{Places, Port, PortError, Ways};
 use trace::Trace;
 
@@ -68,7 +68,8 @@ fn act(options: &Options, started: Instant) -> Finding {
         };
         let key = SigningKey::of(&transport).map_err(ConversationError::from);
         return match key.and_then(|key| ask_host(ask, (device.as_deref(), key), options, started)) {
-            Ok(answer) => judge(options.action, ask, answer),
+            Ok((answer, None)) => judge(options.action, ask, answer),
+            Ok((answer, Some(list))) => whom(judge(options.action, ask, answer), list),
             Err(error) => Finding::failure(chain(&error)).and(no_answer(ask)),
         };
     }
@@ -100,12 +101,14 @@ fn way(options: &Options) -> Transport {
     options.transport.clone()
 }
 
+/// The host's answer; for a monitor that is well also whom this guest may fence, since a host that is able to act may yet
+/// refuse all that this guest asks.
 fn ask_host(
     ask: &Ask,
     (device, key): (Option<&Path>, Option<SigningKey>),
     options: &Options,
     started: Instant,
-) -> Result<Answer, ConversationError> {
+) -> Result<(Answer, Option<Answer>), ConversationError> {
     let trace = Trace::new(started, options.verbose);
     let ways = Ways::find(device, &Places::default())?;
     let path = ways.device.clone();
@@ -114,15 +117,22 @@ fn ask_host(
     let question = Question { ask: ask.clone(), delay: options.delay, key, within, deadline };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_io().enable_time().build();
     let runtime = runtime.map_err(|source| PortError::Device { device: path.clone(), source })?;
-    let answer = runtime.block_on(async {
+    let answers = runtime.block_on(async {
         let mut port = Port::new(ways, trace);
-        converse(&question, &mut port, trace).await
+        let answer = converse(&question, &mut port, trace).await?;
+        trace.say(format_args!("answered: {answer}"));
+        if *ask != Ask::Monitor || !answer.is_done() {
+            return Ok((answer, None));
+        }
+        let list = Question { ask: Ask::List, ..question };
+        let list = converse_unless_busy(&list, &mut port, trace).await?;
+        trace.say(format_args!("answered: {list}"));
+        Ok((answer, Some(list)))
     });
-    match &answer {
-        Ok(answer) => trace.say(format_args!("answered: {answer}")),
-        Err(_) => trace.say(format_args!("no answer")),
+    if answers.is_err() {
+        trace.say(format_args!("no answer"));
     }
-    answer
+    answers
 }
 
 fn no_answer(ask: &Ask) -> Option<String> {

@@ -31,6 +31,25 @@ pub enum Answer {
     HostStatus(Box<HostStatus>),
 }
 
+impl Answer {
+    fn ruling(&self) -> Option<Ruling> {
+        match self {
+            Self::Verdict(verdict) => Some(verdict.ruling),
+            Self::Items(_) | Self::Hello(_) | Self::Whoami(_) | Self::HostStatus(_) => None,
+        }
+    }
+
+    /// Whether the host says that it is done.
+    pub(crate) fn is_done(&self) -> bool {
+        self.ruling() == Some(Ruling::Done)
+    }
+
+    /// Whether the host has too much to do.
+    pub(crate) fn is_busy(&self) -> bool {
+        self.ruling() == Some(Ruling::Refused(Reason::Busy))
+    }
+}
+
 impl fmt::Display for Answer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let verdict = match self {

@@ -81,7 +81,7 @@ Actions:
   on                 start the target
   status             is the target on (exit code 0) or off (exit code 2)
   list, list-status  the targets that this guest may see: name,uuid (and on, off or unknown)
-  monitor            is the host able to act
+  monitor            is the host able to act, and does it list anybody for this guest to fence
   validate-all       are the options usable, and is there a channel
   hello, whoami      what answers on the host; whom it takes this guest for
   host-status        how the host is: its agent, load, maintenance, and what its administrator adds

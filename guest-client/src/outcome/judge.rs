@@ -48,6 +48,27 @@ pub(crate) fn judge(action: Action, ask: &Ask, answer: Answer) -> Finding {
     }
 }
 
+/// A monitor of a host that is well, and whom it lists for this guest. Whoever monitors a fence device wants to know whether
+/// that could fence.
+pub(crate) fn whom(monitor: Finding, list: Answer) -> Finding {
+    let what = match judge(Action::List, &Ask::List, list) {
+        Finding { exit: Exit::Success, items, .. } if !items.is_empty() => return monitor,
+        Finding { exit: Exit::Success, .. } => Finding::failure(
+            "the host is able to act, but this guest may fence nobody: it lists no virtual machine for it"
+                .to_owned(),
+        )
+        .and(Some(
+            "see this guest's cluster label, and the action list in the policy, on the host".to_owned(),
+        )),
+        refused => {
+            let Finding { exit, complaints, .. } = refused;
+            let first = "the host is able to act, but does not tell whom this guest may fence".to_owned();
+            Finding { exit, complaints: [vec![first], complaints].concat(), ..Finding::success(Vec::new()) }
+        }
+    };
+    Finding { complaints: [monitor.complaints, what.complaints].concat(), exit: what.exit, ..monitor }
+}
+
 fn done(ask: &Ask, verdict: &Verdict) -> Finding {
     if let (Some(Target::Uuid(asked)), Some(told)) = (ask.target(), verdict.uuid)
         && *asked != told

@@ -159,6 +159,10 @@ impl Port {
         }
     }
 
+    pub(crate) fn is_open(&self) -> bool {
+        self.stream.is_some()
+    }
+
     /// Opens the port, or a connection to the broker; waits while another program has it or the host is away.
     pub(crate) async fn connect(&mut self, deadline: Instant) -> Result<(), PortError> {
         let (broker, device, was_shared) = (self.broker.as_deref(), &mut self.device, self.is_shared);

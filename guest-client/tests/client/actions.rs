@@ -6,7 +6,7 @@ use fence_vmchannel_protocol::{
     Ask, Body, Evidence, GuestIdentity, Hello, Item, Power, PowerState, Reason, Ruling, Target, Verdict,
 };
 
-use crate::host::{asked, asked_for, client, done, off_with_evidence};
+use crate::host::{Ended, Host, asked, asked_for, client, done, off_with_evidence};
 
 const UUID: &str = "6f1c1f5e-2f0a-4a83-9c3c-5e3c8d1b7a01";
 
@@ -99,11 +99,69 @@ fn status_tells_on_by_0_off_by_2_and_anything_else_by_1() {
     }
 }
 
+/// The client's end when the host is well and then says this of whom it may fence.
+fn monitored(list: Vec<Body>) -> (Ended, Vec<Ask>) {
+    let host = Host::on_a_socket(move |socket| {
+        let mut line = socket.accept();
+        let mut asked = Vec::new();
+        for body in [vec![Body::Verdict(done())], list].concat() {
+            let request = line.hear();
+            line.reply(request.id, body);
+            asked.push(request.ask);
+        }
+        line.wait_for_the_end();
+        asked
+    });
+    let ended = client(&["-o", "monitor", "--device", &host.device]);
+    (ended, host.ends())
+}
+
+fn one_item() -> Body {
+    Body::Items(vec![Item { name: "web2".parse().unwrap(), uuid: UUID.parse().unwrap(), state: None }], false)
+}
+
 #[test]
 fn monitor_is_silent_when_all_is_well() {
-    let (ended, request) = asked(&["-o", "monitor"], done());
+    let (ended, asked) = monitored(vec![one_item()]);
 
     assert_eq!((ended.code, ended.out.as_str(), ended.err.as_str()), (0, "", ""));
+    assert_eq!(asked, [Ask::Monitor, Ask::List], "in one conversation");
+}
+
+#[test]
+fn monitor_fails_where_every_request_would_be_refused() {
+    for reason in [Reason::BadSignature, Reason::NotPermitted] {
+        let (ended, _) = monitored(vec![Body::Verdict(Verdict::refused(reason))]);
+
+        assert_eq!((ended.code, ended.out.as_str()), (1, ""));
+        assert!(ended.err.contains("able to act, but does not tell whom"), "{ended:?}");
+        assert!(ended.err.contains(&format!("list was refused: {reason}")), "{ended:?}");
+    }
+}
+
+#[test]
+fn monitor_fails_where_this_guest_may_fence_nobody() {
+    let (ended, _) = monitored(vec![Body::Items(Vec::new(), false)]);
+
+    assert_eq!((ended.code, ended.out.as_str()), (1, ""));
+    assert!(ended.err.contains("may fence nobody"), "{ended:?}");
+}
+
+#[test]
+fn monitor_asks_again_while_the_host_makes_another_list() {
+    let (ended, asked) = monitored(vec![Body::Verdict(Verdict::refused(Reason::Busy)), one_item()]);
+
+    assert_eq!(ended.code, 0, "{ended:?}");
+    assert_eq!(asked, [Ask::Monitor, Ask::List, Ask::List]);
+}
+
+#[test]
+fn monitor_fails_at_once_where_the_host_cannot_act() {
+    let (ended, request) =
+        asked(&["-o", "monitor"], Verdict::failed(Reason::UnknownState, "libvirt is away"));
+
+    assert_eq!(ended.code, 1);
+    assert!(ended.err.contains("libvirt is away"), "{ended:?}");
     assert_eq!(request.ask, Ask::Monitor);
 }
 
