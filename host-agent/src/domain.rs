@@ -71,7 +71,7 @@ impl Sighting {
     }
 }
 
-/// What libvirt says of a domain; safety.md's table, not libvirt's numbers.
+/// What libvirt says of a domain, in the words that decide (docs/decisions/0001), not in libvirt's numbers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Standing {

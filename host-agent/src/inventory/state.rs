@@ -1,4 +1,4 @@
-//! Whether a domain runs: the one table that `status` and `list` both answer from (safety.md, States).
+//! Whether a domain runs: the one table that `status` and `list` both answer from (docs/decisions/0001).
 //!
 //! In:  what is known of a domain, its process now. Out: on, off, or the reason why nothing can be said.
 //!
