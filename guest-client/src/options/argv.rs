@@ -102,8 +102,8 @@ pub(super) fn read(arguments: impl IntoIterator<Item = OsString>) -> Result<Writ
     let arguments = Arguments::try_parse_from(arguments)?;
     Ok(Written {
         action: arguments.action,
-        plugs: arguments.plug.map(|plug| ("plug".to_owned(), plug)).into_iter().collect(),
-        nodename: arguments.nodename,
+        plugs: arguments.plug.into_iter().collect(),
+        nodenames: arguments.nodename.into_iter().collect(),
         uuid: arguments.uuid.then(|| "1".to_owned()),
         method: arguments.method,
         transport: WrittenTransport {

@@ -23,8 +23,9 @@ struct Both {
     #[arg(short = 'o', value_name = "ACTION")]
     action: Option<String>,
     /// The target: the name or the UUID of a virtual machine
-    #[arg(short = 'n', short_alias = 'H', value_name = "TARGET")]
-    plug: Option<String>,
+    // Each of them is kept: two different ones are an error, as with those agents.
+    #[arg(short = 'n', short_alias = 'H', value_name = "TARGET", action = clap::ArgAction::Append)]
+    plug: Vec<String>,
     /// The port of TCP, multicast, vsock or a forwarded address [default: 1229]
     #[arg(short = 'p', value_name = "PORT")]
     ipport: Option<String>,
@@ -68,8 +69,8 @@ struct Virt {
     /// The host's address, for TCP
     #[arg(short = 'T', value_name = "ADDRESS")]
     ipaddr: Option<String>,
-    /// The host's context id, for vsock, usually 2
-    #[arg(short = 'S', value_name = "CID")]
+    /// The host's context id, for vsock [without a number: 2]
+    #[arg(short = 'S', value_name = "CID", num_args = 0..=1, default_missing_value = "2")]
     vsock: Option<String>,
 }
 
@@ -119,7 +120,7 @@ impl Both {
     fn written(self) -> Written {
         Written {
             action: self.action,
-            plugs: self.plug.map(|plug| ("plug".to_owned(), plug)).into_iter().collect(),
+            plugs: self.plug,
             timeout: self.timeout,
             delay: self.delay,
             verbose: (self.debug > 0).then(|| "1".to_owned()),
@@ -132,5 +133,22 @@ impl Both {
             },
             ..Written::default()
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn virt(words: &[&str]) -> Written {
+        let arguments = ["fence_virt"].iter().chain(words).map(OsString::from).collect();
+        read(Personality::Virt, arguments).unwrap()
+    }
+
+    #[test]
+    fn a_vsock_without_a_number_is_the_host_s() {
+        assert_eq!(virt(&["-S", "-o", "list"]).transport.vsock.as_deref(), Some("2"));
+        assert_eq!(virt(&["-S", "7"]).transport.vsock.as_deref(), Some("7"));
+        assert_eq!(virt(&["-o", "list"]).transport.vsock, None);
     }
 }

@@ -70,7 +70,7 @@ pub enum OptionsError {
     #[error(transparent)]
     Action(#[from] ActionError),
     /// Two options name different targets.
-    #[error("{one:?} and {other:?} name different targets; give one of plug, port and domain")]
+    #[error("{one:?} and {other:?} name different targets; give one target, once")]
     TwoTargets {
         /// One of them.
         one: String,

@@ -58,11 +58,8 @@ fn take_line(written: &mut Written, line: &str) {
     match key {
         "action" => written.action = Some(value),
         "option" => written.legacy_action = Some(value),
-        "plug" | "port" | "domain" => {
-            written.plugs.retain(|(earlier, _)| earlier != key);
-            written.plugs.push((key.to_owned(), value));
-        }
-        "nodename" => written.nodename = Some(value),
+        "plug" | "port" | "domain" => written.plugs.push(value),
+        "nodename" => written.nodenames.push(value),
         "uuid" | "use_uuid" => written.uuid = Some(value),
         "method" => written.method = Some(value),
         "timeout" => written.timeout = Some(value),

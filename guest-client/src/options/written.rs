@@ -21,9 +21,10 @@ pub(super) struct Written {
     pub(super) personality: Personality,
     pub(super) action: Option<String>,
     pub(super) legacy_action: Option<String>,
-    /// The target by key: plug, port, domain.
-    pub(super) plugs: Vec<(String, String)>,
-    pub(super) nodename: Option<String>,
+    /// The target, as often as it was written.
+    pub(super) plugs: Vec<String>,
+    /// The target where no plug was written.
+    pub(super) nodenames: Vec<String>,
     pub(super) uuid: Option<String>,
     pub(super) method: Option<String>,
     pub(super) transport: WrittenTransport,
@@ -83,12 +84,11 @@ impl Written {
 
     fn target(&self) -> Result<Option<Target>, OptionsError> {
         let uuid_only = switch("uuid", self.uuid.as_ref())?;
-        let mut plugs = self.plugs.iter().map(|(_, plug)| plug);
-        let first = plugs.next();
-        if let (Some(one), Some(other)) = (first, plugs.find(|plug| Some(*plug) != first)) {
-            return Err(OptionsError::TwoTargets { one: one.clone(), other: other.clone() });
+        let mut names = if self.plugs.is_empty() { &self.nodenames } else { &self.plugs }.iter();
+        let Some(text) = names.next() else { return Ok(None) };
+        if let Some(other) = names.find(|name| *name != text) {
+            return Err(OptionsError::TwoTargets { one: text.clone(), other: other.clone() });
         }
-        let Some(text) = first.or(self.nodename.as_ref()) else { return Ok(None) };
         let target: Target = text.parse().map_err(OptionsError::Target)?;
         match target {
             Target::Name(_) if uuid_only => Err(OptionsError::NotUuid { target: text.clone() }),

@@ -7,7 +7,7 @@ use crate::host::{CLIENT, client, client_with_input};
 
 #[test]
 fn options_that_cannot_be_right_end_with_1_before_anything_is_opened() {
-    let cases: [(&[&str], &str); 7] = [
+    let cases: [(&[&str], &str); 9] = [
         (&["--compat", "fence_ilo"], "it can be fence_virt, fence_xvm"),
         (&["--compat", "fence_xvm", "-T", "192.0.2.1"], "-T"),
         (&["--compat", "fence_virt", "-i", "ipv4"], "-i"),
@@ -15,6 +15,8 @@ fn options_that_cannot_be_right_end_with_1_before_anything_is_opened() {
         (&["--compat", "fence_virt", "-o", "off", "-n", "web2", "-p", "99999"], "a port from 1 to 65535"),
         (&["--compat", "fence_xvm", "-o", "off", "-n", "web2", "-C", "md5"], "none, sha1, sha256 or sha512"),
         (&["--compat", "fence_xvm", "-o", "off"], "needs a target"),
+        (&["--compat", "fence_xvm", "-o", "off", "-n", "web1", "-H", "web2"], "name different targets"),
+        (&["--compat", "fence_virt", "-o", "off", "-H", "web1", "-H", "web2"], "name different targets"),
     ];
     for (arguments, says) in cases {
         let ended = client(arguments);
@@ -22,6 +24,13 @@ fn options_that_cannot_be_right_end_with_1_before_anything_is_opened() {
         assert_eq!(ended.code, 1, "{ended:?}");
         assert!(ended.err.contains(says), "{says}: {ended:?}");
     }
+}
+
+#[test]
+fn a_target_that_is_named_twice_alike_is_one_target_and_other_options_go_by_the_last() {
+    let ended = client(&["--compat", "fence_xvm", "-o", "off", "-n", "web2", "-H", "web2", "-o", "null"]);
+
+    assert_eq!((ended.code, ended.err.as_str()), (0, ""));
 }
 
 #[test]

@@ -39,6 +39,14 @@ fn the_plug_wins_over_the_node_name() {
 }
 
 #[test]
+fn a_target_that_is_written_twice_alike_is_one_target() {
+    let (ended, ask) = with_input("action=off\nplug=web2\nport=web2\nplug=web2\n");
+
+    assert_eq!(ended.code, 0, "{ended:?}");
+    assert_eq!(ask, off("web2"));
+}
+
+#[test]
 fn an_unknown_key_is_told_and_passed_over() {
     let (ended, ask) = with_input("action=off\nport=web2\ncolour=blue\nnonsense\n");
 
@@ -91,6 +99,8 @@ fn wrong_standard_input_ends_with_1_and_says_what_is_wrong() {
         ("", "needs a target"),
         ("action=\nport=web2\n", "there is no action \"\""),
         ("action=off\nport=web2\nplug=web3\n", "name different targets"),
+        ("action=off\nplug=web2\nplug=web3\n", "name different targets"),
+        ("action=off\nnodename=web2\nnodename=web3\n", "name different targets"),
         ("action=off\nport=we\x1bb2\n", "no control characters"),
         ("action=off\nuuid=6f1c1f5e-2f0a-4a83-9c3c-5e3c8d1b7a01\n", "is a switch"),
     ];
