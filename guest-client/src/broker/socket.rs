@@ -6,10 +6,10 @@
 //!
 //! systemd's other way, descriptor 3, could only be taken up by unsafe code.
 
-use std::fs::{self, DirBuilder, File, Permissions};
+use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
 use std::io;
 use std::os::fd::AsFd;
-use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::os::unix::net::UnixListener as Listener;
 use std::path::{Path, PathBuf};
 use std::thread::sleep;
@@ -80,7 +80,7 @@ fn lock(path: &Path) -> Result<Flock<File>, SocketError> {
     if let Some(directory) = path.parent() {
         DirBuilder::new().recursive(true).mode(0o755).create(directory).map_err(broken)?;
     }
-    let file = File::create(path.with_extension("lock")).map_err(broken)?;
+    let file = lock_file(&path.with_extension("lock")).map_err(broken)?;
     let until = Instant::now() + ENDING;
     let mut locked = Flock::lock(file, FlockArg::LockExclusiveNonblock);
     while let Err((file, _)) = locked {
@@ -93,6 +93,13 @@ fn lock(path: &Path) -> Result<Flock<File>, SocketError> {
     locked.map_err(|_| SocketError::Taken(path.to_owned()))
 }
 
+/// Whoever can open it can lock it, and keep the broker from starting; an older one may be open to everybody.
+fn lock_file(path: &Path) -> io::Result<File> {
+    let file = OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(path)?;
+    file.set_permissions(Permissions::from_mode(0o600))?;
+    Ok(file)
+}
+
 fn make(path: &Path) -> io::Result<Listener> {
     match fs::remove_file(path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
@@ -102,4 +109,24 @@ fn make(path: &Path) -> io::Result<Listener> {
     // Everybody may knock: the policy decides by the user, and says no in words.
     fs::set_permissions(path, Permissions::from_mode(0o666))?;
     Ok(listener)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nobody_else_can_open_the_lock_also_where_an_older_broker_left_it_open() {
+        let directory = tempfile::tempdir().unwrap();
+        let socket = directory.path().join("broker.sock");
+        let file = directory.path().join("broker.lock");
+        let mode = || fs::metadata(&file).unwrap().permissions().mode() & 0o777;
+
+        drop(lock(&socket).unwrap());
+        let made = mode();
+        fs::set_permissions(&file, Permissions::from_mode(0o644)).unwrap();
+        drop(lock(&socket).unwrap());
+
+        assert_eq!((made, mode()), (0o600, 0o600));
+    }
 }
