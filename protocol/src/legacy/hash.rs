@@ -146,4 +146,21 @@ impl SharedKey {
     pub fn is_weak(&self) -> bool {
         self.0.len() < 32
     }
+
+    /// Whether who does not have the key can make a request out of an answer to a challenge. SHA(key || bytes) can be gone on with from
+    /// its value, with the hash's own padding in between; with keys of these lengths the padding ends before the part of a request that
+    /// has to be zeroes.
+    #[must_use]
+    pub fn lets_answers_become_requests(&self, auth: Hash) -> bool {
+        let length = self.0.len();
+        match auth {
+            Hash::None => false,
+            Hash::Sha1 | Hash::Sha256 => (16..=55).contains(&(length % 64)),
+            Hash::Sha512 => (16..=47).contains(&(length % 128)),
+        }
+    }
 }
+
+#[cfg(test)]
+#[path = "hash_tests.rs"]
+mod tests;
