@@ -241,6 +241,16 @@ impl Legacy {
             }),
             self.peers.is_empty().then(|| "legacy: there is no [[legacy.peer]]: nobody may ask".to_owned()),
         ];
+        let by_cid = self.peers.iter().filter_map(|rule| match rule.whence {
+            Whence::Cid(cid) => Some(cid),
+            Whence::Address(_) => None,
+        });
+        let by_cid = by_cid.map(|cid| {
+            format!(
+                "legacy: peer cid {cid} is whichever VM has this CID: give its domain a fixed one, <cid auto='no' address='{cid}'/>; \
+                 with auto='yes' libvirt counts CIDs in the order in which VMs start"
+            )
+        });
         let groups = self.peers.iter().filter(|rule| matches!(rule.whom, Whom::Cluster(_))).map(|rule| {
             format!(
                 "legacy: peer {} is no known guest: it is not stopped from acting while it is itself being fenced; \
@@ -248,7 +258,7 @@ impl Legacy {
                 rule.whence
             )
         });
-        open.chain(others.into_iter().flatten()).chain(groups).collect()
+        open.chain(others.into_iter().flatten()).chain(by_cid).chain(groups).collect()
     }
 }
 

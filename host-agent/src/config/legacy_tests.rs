@@ -46,8 +46,17 @@ fn every_listener_and_whatever_weakens_it_is_warned_of() {
     {
         assert!(warned(weak).contains(part), "{part}: {}", warned(weak));
     }
-    let good = format!("{LISTENER}[[legacy.peer]]\ncid = 3\nguest = 'web1'\n");
+    let good = format!("{LISTENER}[[legacy.peer]]\naddress = '192.0.2.1'\nguest = 'web1'\n");
     assert_eq!(legacy(&good).unwrap().warnings().len(), 1);
+}
+
+#[test]
+fn a_peer_that_is_known_by_its_cid_is_warned_of_since_libvirt_may_give_that_to_another() {
+    let by_cid = format!("{LISTENER}[[legacy.peer]]\ncid = 3\nguest = 'web1'\n");
+
+    let warnings = legacy(&by_cid).unwrap().warnings();
+
+    assert!(warnings.iter().any(|warning| warning.contains("<cid auto='no' address='3'/>")), "{warnings:?}");
 }
 
 #[test]

@@ -15,11 +15,17 @@ use super::table::plain;
 use crate::config::{Config, DEFAULT_FILE, Legacy};
 use crate::hooks::install::{self, Setup};
 use crate::host_status;
-use crate::legacy::network::read_key;
+use crate::legacy::network::{key_warnings, read_key};
 use crate::policy::Policy;
 
 /// Where libvirt's daemons listen for `qemu:///system`.
 const LIBVIRT_SOCKETS: [&str; 2] = ["/run/libvirt/libvirt-sock", "/run/libvirt/virtqemud-sock"];
+
+/// What the administrator copies to let the agent listen on a network, which its unit forbids; and whither.
+pub(super) const NETWORK_DROP_IN: [&str; 2] = [
+    "/usr/share/doc/fence-vmchannel/fence-vmchanneld-legacy-network.conf",
+    "/etc/systemd/system/fence-vmchanneld.service.d/legacy-network.conf",
+];
 
 /// What `check-config` prints.
 #[derive(Debug, Serialize)]
@@ -69,8 +75,12 @@ pub fn check(file: Option<&Path>) -> CheckReport {
             report.problems.extend(Policy::load(&config.policy_dir).problems.iter().map(ToString::to_string));
             report.notices = notices(&config);
             if let Some(legacy) = &config.legacy {
-                report.problems.extend(read_key(legacy).err());
                 report.notices.extend(legacy.warnings());
+                report.notices.extend(unit_forbids_networks());
+                match read_key(legacy) {
+                    Ok(key) => report.notices.extend(key.iter().flat_map(|key| key_warnings(legacy, key))),
+                    Err(problem) => report.problems.push(problem),
+                }
             }
             report.settings = Some(Settings::of(&config));
         }
@@ -95,6 +105,17 @@ fn notices(config: &Config) -> Vec<String> {
         install::status(&Setup::system(&config.runtime_dir)).ok().and_then(|hook| hook.next),
     ];
     not_there.into_iter().flatten().collect()
+}
+
+fn unit_forbids_networks() -> Option<String> {
+    let [from, to] = NETWORK_DROP_IN;
+    let is_there = Path::new(to).exists();
+    (!is_there).then(|| {
+        format!(
+            "legacy: fence-vmchanneld.service allows no network, and its listeners cannot open: \
+             `install -D -m 0644 {from} {to} && systemctl daemon-reload`, then restart the agent"
+        )
+    })
 }
 
 fn agent_is_away(socket: &Path, error: &io::Error) -> String {
@@ -223,9 +244,40 @@ mod tests {
 
         assert_eq!(good.0, 0, "{}", good.1);
         assert!(good.1.contains("notice: legacy: tcp 127.0.0.1:1229"), "{}", good.1);
+        assert!(good.1.contains("fence-vmchanneld.service.d/legacy-network.conf"), "{}", good.1);
         assert!(good.1.contains("\n[[legacy.peer]]\ncid = 3\n"), "{}", good.1);
         assert_eq!(open.0, 1, "{}", open.1);
         assert!(open.1.contains("chmod 0600"), "{}", open.1);
+    }
+
+    #[test]
+    fn a_shared_key_of_a_bad_length_is_a_notice() {
+        let key = tempfile::NamedTempFile::new().unwrap();
+        let told = |length: usize, auth: &str| {
+            std::fs::write(key.path(), vec![7; length]).unwrap();
+            let file = key.path().display();
+            checked(
+                &format!(
+                    "[legacy]\nkey-file = '{file}'\nauth = '{auth}'\n[[legacy.listener]]\nkind = 'tcp'\n"
+                ),
+                None,
+            )
+            .1
+        };
+
+        for (length, auth, is_bad) in [
+            (31, "sha256", true),
+            (32, "sha256", true),
+            (100, "sha256", true),
+            (100, "sha512", false),
+            (32, "sha512", true),
+            (512, "sha256", false),
+            (4096, "sha512", false),
+        ] {
+            let text = told(length, auth);
+            assert_eq!(text.contains("can be forged"), is_bad, "{length} {auth}: {text}");
+        }
+        assert!(told(31, "sha256").contains("can be guessed"));
     }
 
     #[test]

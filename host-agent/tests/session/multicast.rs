@@ -3,7 +3,7 @@
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
-use fence_vmchannel_protocol::legacy::{Hash, NetworkRequest, Op, SharedKey};
+use fence_vmchannel_protocol::legacy::{Hash, NETWORK_BYTES, NetworkRequest, Op, SharedKey};
 use socket2::{Domain, Socket, Type};
 use tokio::net::TcpListener;
 use tokio::time::timeout;
@@ -119,4 +119,37 @@ async fn a_client_that_is_called_back_and_cannot_prove_itself_changes_nothing() 
 
     assert_eq!(answer, NOTHING);
     assert!(host.agent.orders().is_empty());
+}
+
+#[tokio::test]
+async fn packets_that_prove_nothing_use_up_no_peers_budget_though_they_come_from_its_address() {
+    let host = Host::with(MULTICAST, HOME, WEB1_AT_HOME).await;
+    let client = Shotgun::at("127.0.0.1", "225.0.0.12", host.port).await;
+    assert_eq!(client.asks(&client.request(Op::Status, "web2")).await, SUCCESS, "it listens");
+    let wrong = SharedKey::try_from(vec![1; 64]).unwrap();
+
+    for number in 0..80 {
+        let forged = NetworkRequest { seqno: 100 + number, ..client.request(Op::Off, "web2") };
+        client.sends(&forged.seal(Some(&wrong)).unwrap());
+    }
+    client.sends(&client.request(Op::List, "").seal(Some(&key())).unwrap());
+
+    assert!(client.is_called_back().await);
+    assert!(host.agent.orders().is_empty());
+}
+
+#[tokio::test]
+async fn a_flood_from_addresses_that_are_no_peers_does_not_keep_a_peer_from_asking() {
+    let host = Host::with(MULTICAST, HOME, WEB1_AT_HOME).await;
+    let client = Shotgun::at("127.0.0.1", "225.0.0.12", host.port).await;
+    let stranger = Shotgun::at("127.0.0.9", "225.0.0.12", host.port).await;
+    assert_eq!(client.asks(&client.request(Op::Status, "web2")).await, SUCCESS, "it listens");
+
+    for _ in 0..5 {
+        (0..100).for_each(|_| stranger.sends(&[7; NETWORK_BYTES]));
+        tokio::time::sleep(Duration::from_millis(10)).await; // more than that the kernel would not hold
+    }
+    client.sends(&client.request(Op::List, "").seal(Some(&key())).unwrap());
+
+    assert!(client.is_called_back().await);
 }

@@ -289,3 +289,25 @@ async fn a_peer_that_connects_and_says_nothing_has_few_places_and_holds_up_no_gu
     }
     assert!(closed >= 22, "only 8 of them may wait, {closed} were closed");
 }
+
+#[tokio::test]
+async fn silent_peers_leave_a_place_for_every_other_peer() {
+    let peers: String = (1..=12)
+        .map(|number| format!("[[legacy.peer]]\naddress = '127.0.0.{number}'\nguest = 'web1'\n"))
+        .collect();
+    let host = Host::with_tcp("", &peers).await;
+    drop(host.connects().await);
+    let mut silent = Vec::new();
+    for number in 2..=12 {
+        for _ in 0..8 {
+            let socket = tokio::net::TcpSocket::new_v4().unwrap();
+            socket.bind(std::net::SocketAddr::from(([127, 0, 0, number], 0))).unwrap();
+            silent
+                .push(socket.connect(std::net::SocketAddr::from(([127, 0, 0, 1], host.port))).await.unwrap());
+        }
+    }
+
+    let answer = timeout(Duration::from_secs(5), host.asks_tcp(&asks(Op::Status, "web2"))).await;
+
+    assert_eq!(answer.expect("before the silent ones are given up"), SUCCESS);
+}

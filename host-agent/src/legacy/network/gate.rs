@@ -2,7 +2,8 @@
 //!
 //! In:  a connection, or a packet. Out: a caller that is known by its configured address, and its question asked.
 //!
-//! Invariant: default deny; a peer has so many requests a second and so many at a time, and the log hears of the others within bounds.
+//! Invariant: default deny; a peer has so many requests a second and so many at a time, of which others use up none, and the log hears
+//! of the others within bounds.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -10,10 +11,13 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use fence_vmchannel_protocol::legacy::{
     CHALLENGE_BYTES, Challenge, Hash, NETWORK_BYTES, NetworkRequest, SharedKey,
 };
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
 use tokio::io::AsyncReadExt;
 use tokio::time::timeout;
 
 use super::exchange::{HANDSHAKE, Rejected, prove, tell};
+use super::key::{key_warnings, read_key};
 use super::open::Stream;
 use super::seen::Seen;
 use crate::agent::Agent;
@@ -24,10 +28,19 @@ use crate::config::{Legacy, Network, PeerRule, Whence, Whom};
 use crate::identity::{Caller, Dialect, Guest, Peer, Stranger};
 use crate::legacy::PATIENCE;
 use crate::legacy::question::{Question, ask};
-use crate::policy::key_file;
 
 /// How many requests of one peer are under way at a time.
 const AT_A_TIME: usize = 8;
+/// How many of one listener, where there are few peers, and where there are many.
+const OF_A_LISTENER: (usize, usize) = (64, 1_024);
+
+/// What becomes of an arrival.
+pub(super) enum Weighed<'gate> {
+    /// A peer's, which is served.
+    Served(BoxFuture<'gate, ()>),
+    /// Nobody's, or what a peer may not ask now.
+    Dropped,
+}
 
 /// What all listeners share.
 pub struct Gate {
@@ -49,6 +62,8 @@ pub(super) struct Known {
     under_way: Arc<()>,
     /// What its refusals may write into the log.
     quota: Quota,
+    /// The same for what only says that it comes from there.
+    unproven: Quota,
 }
 
 impl Gate {
@@ -58,12 +73,22 @@ impl Gate {
     /// The key's file cannot be used.
     pub fn new(legacy: &Legacy, agent: &Agent) -> Result<Self, String> {
         let known = |rule: &PeerRule| {
-            let (requests, quota) = (Mutex::new(Bucket::new(REQUESTS)), Quota::default());
-            (rule.whence, Known { rule: rule.clone(), requests, under_way: Arc::default(), quota })
+            let known = Known {
+                rule: rule.clone(),
+                requests: Mutex::new(Bucket::new(REQUESTS)),
+                under_way: Arc::default(),
+                quota: Quota::default(),
+                unproven: Quota::default(),
+            };
+            (rule.whence, known)
         };
+        let key = read_key(legacy)?;
+        for warning in key.iter().flat_map(|key| key_warnings(legacy, key)) {
+            tracing::warn!(target: "legacy", "{warning}");
+        }
         Ok(Self {
             agent: agent.clone(),
-            key: read_key(legacy)?,
+            key,
             hash: legacy.hash,
             auth: legacy.auth,
             callback_networks: legacy.callback_networks.clone(),
@@ -100,9 +125,26 @@ impl Gate {
         self.issued.lock().unwrap_or_else(PoisonError::into_inner).contains(challenge)
     }
 
+    /// How many requests of one listener are under way at a time: no peer can take another's places, as far as memory goes.
+    pub(super) fn most(&self) -> usize {
+        let (few, many) = OF_A_LISTENER;
+        (AT_A_TIME * self.peers.len()).clamp(few, many)
+    }
+
     /// A connection, closed unread unless it is from a peer.
-    pub(super) async fn on_stream(&self, mut stream: Box<dyn Stream>, whence: Whence, dialect: Dialect) {
-        let Some((known, _place)) = self.enter(whence) else { return };
+    pub(super) fn weigh_stream(
+        &self,
+        stream: Box<dyn Stream>,
+        whence: Whence,
+        dialect: Dialect,
+    ) -> Weighed<'_> {
+        // Unlike a packet, a connection is from where it says.
+        let visitor = self.known(whence).and_then(|known| Some((known, known.enter()?)));
+        let Some((known, place)) = visitor else { return Weighed::Dropped };
+        Weighed::Served(self.on_stream(stream, known, place, dialect).boxed())
+    }
+
+    async fn on_stream(&self, mut stream: Box<dyn Stream>, known: &Known, _place: Arc<()>, dialect: Dialect) {
         let served = async {
             let caller = self.caller(&known.rule, dialect)?;
             let request = timeout(HANDSHAKE, async {
@@ -120,12 +162,29 @@ impl Gate {
     }
 
     /// The request in a packet, if it may be taken.
-    pub(super) fn open(&self, packet: &[u8; NETWORK_BYTES]) -> Result<NetworkRequest, Rejected> {
+    fn open(&self, packet: &[u8; NETWORK_BYTES]) -> Result<NetworkRequest, Rejected> {
+        let request = self.verify(packet)?;
+        self.take(packet, &request).map(|()| request)
+    }
+
+    /// The request in a packet, if its hash is right and was not seen before.
+    pub(super) fn verify(&self, packet: &[u8; NETWORK_BYTES]) -> Result<NetworkRequest, Rejected> {
         let request = NetworkRequest::open(packet, self.key.as_ref(), self.hash)?;
-        let hash = packet.last_chunk::<CHALLENGE_BYTES>().filter(|_| request.hash != Hash::None);
-        match hash {
-            Some(hash) if !self.seen().is_new(hash) => Err(Rejected::Replayed),
+        match hash_of(packet, &request) {
+            Some(hash) if self.seen().has(hash) => Err(Rejected::Replayed),
             _ => Ok(request),
+        }
+    }
+
+    /// From now on this packet was seen.
+    pub(super) fn take(
+        &self,
+        packet: &[u8; NETWORK_BYTES],
+        request: &NetworkRequest,
+    ) -> Result<(), Rejected> {
+        match hash_of(packet, request) {
+            Some(hash) if !self.seen().is_new(hash) => Err(Rejected::Replayed),
+            _ => Ok(()),
         }
     }
 
@@ -142,19 +201,16 @@ impl Gate {
         tell(stream, &answer).await
     }
 
-    /// The peer at this place, if it is one and may ask now.
-    pub(super) fn enter(&self, whence: Whence) -> Option<(&Known, Arc<()>)> {
-        let Some(known) = self.peers.get(&whence) else {
-            if let Some(left_out) = self.strangers.take() {
-                let left_out = Some(left_out).filter(|count| *count > 0);
-                tracing::warn!(target: "audit", %whence, left_out, "no configured peer: refused unread");
-            }
-            return None;
-        };
-        let place = known.under_way.clone();
-        let has_room = Arc::strong_count(&place) <= AT_A_TIME + 1;
-        let passes = known.requests.lock().unwrap_or_else(PoisonError::into_inner).pass();
-        (has_room && passes).then_some((known, place))
+    /// The peer at this place, if it is one.
+    pub(super) fn known(&self, whence: Whence) -> Option<&Known> {
+        let known = self.peers.get(&whence);
+        if known.is_none()
+            && let Some(left_out) = self.strangers.take()
+        {
+            let left_out = Some(left_out).filter(|count| *count > 0);
+            tracing::warn!(target: "audit", %whence, left_out, "no configured peer: refused unread");
+        }
+        known
     }
 
     /// Who the administrator says that it is.
@@ -178,8 +234,25 @@ impl Known {
         &self.rule
     }
 
+    /// A place, if it may ask now; held until its request is answered.
+    pub(super) fn enter(&self) -> Option<Arc<()>> {
+        let place = self.under_way.clone();
+        let has_room = Arc::strong_count(&place) <= AT_A_TIME + 1;
+        let passes = self.requests.lock().unwrap_or_else(PoisonError::into_inner).pass();
+        (has_room && passes).then_some(place)
+    }
+
     pub(super) fn rejected(&self, dialect: Dialect, why: &Rejected) {
-        if let Some(left_out) = self.quota.take() {
+        self.tell(&self.quota, dialect, why);
+    }
+
+    /// The same for what only says that it comes from there: it does not take the lines of what does.
+    pub(super) fn unproven(&self, dialect: Dialect, why: &Rejected) {
+        self.tell(&self.unproven, dialect, why);
+    }
+
+    fn tell(&self, quota: &Quota, dialect: Dialect, why: &Rejected) {
+        if let Some(left_out) = quota.take() {
             let (whence, dialect) = (self.rule.whence, dialect.legacy());
             let left_out = Some(left_out).filter(|count| *count > 0);
             tracing::warn!(target: "audit", peer = %whence, dialect, %why, left_out, "not answered");
@@ -196,17 +269,10 @@ impl Drop for Issued<'_> {
     }
 }
 
-/// The shared key in its file.
-///
-/// # Errors
-/// It cannot be read, others may read it, or it is empty.
-pub(crate) fn read_key(legacy: &Legacy) -> Result<Option<SharedKey>, String> {
-    let Some(file) = &legacy.key_file else { return Ok(None) };
-    let told = |error: String| format!("legacy.key-file {}: {error}", file.display());
-    let bytes = key_file::content(file).map_err(told)?;
-    let key = SharedKey::try_from(bytes).map_err(|error| told(error.to_string()))?;
-    if key.is_weak() {
-        tracing::warn!(target: "legacy", file = %file.display(), "the shared key is shorter than 32 bytes: it can be guessed");
-    }
-    Ok(Some(key))
+/// What makes a packet another one than those before; `None` without a hash.
+fn hash_of<'packet>(
+    packet: &'packet [u8; NETWORK_BYTES],
+    request: &NetworkRequest,
+) -> Option<&'packet [u8; CHALLENGE_BYTES]> {
+    packet.last_chunk().filter(|_| request.hash != Hash::None)
 }

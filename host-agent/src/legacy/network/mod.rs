@@ -7,6 +7,7 @@
 
 mod exchange;
 mod gate;
+mod key;
 mod multicast;
 mod open;
 mod seen;
@@ -23,15 +24,17 @@ use crate::agent::Agent;
 use crate::channel::bucket::Bucket;
 use crate::config::{Legacy, Listener};
 pub use gate::Gate;
-pub(crate) use gate::read_key;
+use gate::Weighed;
+pub(crate) use key::{key_warnings, read_key};
 use open::{Arrival, Open};
 
 /// How soon a listener that could not be opened is tried again.
 const RETRY: Duration = Duration::from_secs(5);
-/// Arrivals that are looked at in a second, and at once; the kernel keeps or drops the others.
-const ARRIVALS: (u32, u32) = (200, 100);
-/// How many requests of one listener are under way at a time.
-const MOST: usize = 64;
+/// Requests of peers that are taken up in a second, and at once; the kernel keeps or drops the others.
+const SERVED: (u32, u32) = (200, 100);
+/// The same for what is only looked at and dropped, which costs a hash at most: so many that peers are found among it, and so few that
+/// guests do not notice.
+const DROPPED: (u32, u32) = (2_000, 500);
 
 /// Everything that listens, each of which never ends: they belong into the daemon's JoinSet.
 ///
@@ -55,7 +58,8 @@ async fn tend(gate: Arc<Gate>, listener: Listener) {
             }
             Err(error) if !told => {
                 told = true;
-                tracing::error!(target: "legacy", %listener, %error, "cannot listen; trying again");
+                let next = next_step(&error);
+                tracing::error!(target: "legacy", %listener, %error, next, "cannot listen; trying again");
             }
             Err(_) => {}
         }
@@ -63,27 +67,45 @@ async fn tend(gate: Arc<Gate>, listener: Listener) {
     }
 }
 
+/// What to do about an error that comes of the unit's sandbox.
+fn next_step(error: &std::io::Error) -> Option<&'static str> {
+    let is_forbidden = error.kind() == std::io::ErrorKind::PermissionDenied
+        || error.raw_os_error() == Some(nix::libc::EAFNOSUPPORT);
+    is_forbidden.then_some("the unit allows no network: `fence-vmchanneld check-config` says what does")
+}
+
 /// Serves until the listener has to be opened anew.
 async fn serve(gate: &Gate, open: &Open) {
     let mut visits = FuturesUnordered::new();
-    let mut pace = Bucket::new(ARRIVALS);
+    let mut pace = Pace { served: Bucket::new(SERVED), dropped: Bucket::new(DROPPED) };
     loop {
-        tokio::select! {
-            arrival = next(open, &mut pace), if visits.len() < MOST => match arrival {
-                Arrival::Packet(packet, from) => visits.push(gate.on_packet(packet, from).boxed()),
-                Arrival::Stream(stream, whence) => visits.push(gate.on_stream(stream, whence, open.dialect()).boxed()),
-                Arrival::Nothing => {}
+        let weighed = tokio::select! {
+            arrival = next(open, &pace), if visits.len() < gate.most() => match arrival {
+                Arrival::Packet(packet, from) => gate.weigh_packet(packet, from),
+                Arrival::Stream(stream, whence) => gate.weigh_stream(stream, whence, open.dialect()),
+                Arrival::Nothing => Weighed::Dropped,
                 Arrival::Stale => return,
             },
-            Some(()) = visits.next() => {}
+            Some(()) = visits.next() => continue,
+        };
+        match weighed {
+            Weighed::Served(visit) => {
+                pace.served.take();
+                visits.push(visit);
+            }
+            Weighed::Dropped => pace.dropped.take(),
         }
     }
 }
 
+/// How fast a listener goes on. Strangers have a pace of their own, so that peers keep theirs.
+struct Pace {
+    served: Bucket,
+    dropped: Bucket,
+}
+
 /// The next arrival, at the allowed rate. Cancel safe.
-async fn next(open: &Open, pace: &mut Bucket) -> Arrival {
-    sleep_until(pace.ready_at()).await;
-    let arrival = open.next().await;
-    pace.take();
-    arrival
+async fn next(open: &Open, pace: &Pace) -> Arrival {
+    sleep_until(pace.served.ready_at().max(pace.dropped.ready_at())).await;
+    open.next().await
 }

@@ -6,22 +6,49 @@
 //! done before it has proven itself there. Of the copies of one request, one is answered.
 
 use std::net::{IpAddr, SocketAddr, SocketAddrV6};
+use std::sync::Arc;
 
 use fence_vmchannel_protocol::legacy::{Hash, NETWORK_BYTES, NetworkRequest};
+use futures_util::FutureExt;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 use super::exchange::{HANDSHAKE, Rejected, prove};
-use super::gate::{Gate, Known};
+use super::gate::{Gate, Known, Weighed};
 use super::seen::Asked;
 use crate::config::Whence;
 use crate::identity::{Caller, Dialect};
 
 impl Gate {
-    /// A packet, dropped unread unless it is from a peer.
-    pub(super) async fn on_packet(&self, packet: Box<[u8; NETWORK_BYTES]>, from: SocketAddr) {
-        let Some((known, _place)) = self.enter(Whence::Address(from.ip().to_canonical())) else { return };
-        if let Err(why) = self.call_back(&packet, from, known).await {
+    /// A packet, dropped unread unless it is from a peer. Anybody can send one that says so: only who has the key, and says something
+    /// new, takes from the peer's budget.
+    pub(super) fn weigh_packet(&self, packet: Box<[u8; NETWORK_BYTES]>, from: SocketAddr) -> Weighed<'_> {
+        let Some(known) = self.known(Whence::Address(from.ip().to_canonical())) else {
+            return Weighed::Dropped;
+        };
+        let request = match self.verify(&packet) {
+            Ok(request) => request,
+            Err(why) => {
+                known.unproven(Dialect::Multicast, &why);
+                return Weighed::Dropped;
+            }
+        };
+        let Some(place) = known.enter() else { return Weighed::Dropped };
+        if self.take(&packet, &request).is_err() {
+            return Weighed::Dropped;
+        }
+        Weighed::Served(self.on_packet(packet, request, from, known, place).boxed())
+    }
+
+    async fn on_packet(
+        &self,
+        packet: Box<[u8; NETWORK_BYTES]>,
+        request: NetworkRequest,
+        from: SocketAddr,
+        known: &Known,
+        _place: Arc<()>,
+    ) {
+        if let Err(why) = self.call_back(&packet, &request, from, known).await {
             known.rejected(Dialect::Multicast, &why);
         }
     }
@@ -29,11 +56,11 @@ impl Gate {
     async fn call_back(
         &self,
         packet: &[u8; NETWORK_BYTES],
+        request: &NetworkRequest,
         from: SocketAddr,
         known: &Known,
     ) -> Result<(), Rejected> {
-        let request = self.open(packet)?;
-        let at = self.callback(&request, from)?;
+        let at = self.callback(request, from)?;
         let caller = self.caller(known.rule(), Dialect::Multicast)?;
         let (uuid, op) = (caller.asker().uuid(), request.op);
         let asked = Asked { caller: uuid, op, target: request.target.clone(), seqno: request.seqno };
@@ -41,7 +68,7 @@ impl Gate {
             return Ok(()); // a copy of what is being answered, or was a moment ago
         }
         match timeout(HANDSHAKE, self.reach(at)).await.map_err(Rejected::from).and_then(|reached| reached) {
-            Ok(stream) => self.answer_over(stream, &caller, known, &request).await,
+            Ok(stream) => self.answer_over(stream, &caller, known, request).await,
             Err(why) => {
                 self.seen().take_back(&asked);
                 if self.auth() != Hash::None

@@ -2,9 +2,9 @@
 //!
 //! In:  a packet's hash, and what it asks. Out: whether that is new.
 //!
-//! Invariant: bounded; only packets with a right hash get in, so nobody without the key can push others out.
+//! Invariant: bounded, questions for each asker; only packets with a right hash get in, so nobody without the key can push others out.
 
-use std::collections::{HashSet, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::time::Duration;
 
 use fence_vmchannel_protocol::Target;
@@ -17,8 +17,8 @@ use uuid::Uuid;
 const PACKETS: usize = 65_536;
 /// For how long a question is the same one, however many copies of it come.
 const SAME: Duration = Duration::from_secs(60);
-/// How many questions are remembered.
-const QUESTIONS: usize = 4_096;
+/// How many questions of one asker are remembered: more than an address may ask in that time.
+const QUESTIONS: usize = 2_048;
 
 /// A question as its copies have it in common.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -34,10 +34,16 @@ pub(super) struct Asked {
 pub(super) struct Seen {
     packets: HashSet<[u8; 32]>,
     oldest: VecDeque<[u8; 32]>,
-    questions: VecDeque<(Instant, Asked)>,
+    /// By who asked: nobody fills another's.
+    questions: HashMap<Uuid, VecDeque<(Instant, Asked)>>,
 }
 
 impl Seen {
+    /// Whether this hash of a packet was seen.
+    pub(super) fn has(&self, hash: &Challenge) -> bool {
+        hash.first_chunk::<32>().is_some_and(|short| self.packets.contains(short))
+    }
+
     /// Whether this hash of a packet is a new one.
     pub(super) fn is_new(&mut self, hash: &Challenge) -> bool {
         // The shortest hash has 20 bytes; the rest of it is padding.
@@ -57,13 +63,17 @@ impl Seen {
     /// Whether nobody answers this question yet, nor did a moment ago.
     pub(super) fn begin(&mut self, asked: &Asked) -> bool {
         let now = Instant::now();
-        while self.questions.front().is_some_and(|(at, _)| now.duration_since(*at) > SAME) {
-            self.questions.pop_front();
-        }
-        if self.questions.len() >= QUESTIONS || self.questions.iter().any(|(_, known)| known == asked) {
+        self.questions.retain(|_, questions| {
+            while questions.front().is_some_and(|(at, _)| now.duration_since(*at) > SAME) {
+                questions.pop_front();
+            }
+            !questions.is_empty()
+        });
+        let questions = self.questions.entry(asked.caller).or_default();
+        if questions.len() >= QUESTIONS || questions.iter().any(|(_, known)| known == asked) {
             return false;
         }
-        self.questions.push_back((now, asked.clone()));
+        questions.push_back((now, asked.clone()));
         true
     }
 
@@ -77,7 +87,9 @@ impl Seen {
 
     /// Its client could not be reached, and nothing was done: its next copy may try.
     pub(super) fn take_back(&mut self, asked: &Asked) {
-        self.questions.retain(|(_, known)| known != asked);
+        if let Some(questions) = self.questions.get_mut(&asked.caller) {
+            questions.retain(|(_, known)| known != asked);
+        }
     }
 }
 
@@ -99,6 +111,17 @@ mod tests {
         assert!(seen.begin(&asked(1)));
         tokio::time::advance(SAME + Duration::from_secs(1)).await;
         assert!(seen.begin(&asked(1)));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_asks_ever_new_questions_is_stopped_and_nobody_else_is() {
+        let mut seen = Seen::default();
+        let other = Asked { caller: Uuid::max(), ..asked(1) };
+
+        let begun = (0..10_000).filter(|number| seen.begin(&asked(*number))).count();
+
+        assert_eq!(begun, QUESTIONS);
+        assert!(seen.begin(&other));
     }
 
     #[test]
