@@ -91,7 +91,8 @@ install: ## copy the built programs and their files; DESTDIR= puts them under a 
 	  systemd/fence-vmchannel-broker.service
 	$(INSTALL) -m 0644 udev/60-fence-vmchannel.rules $(DESTDIR)$(prefix)/lib/udev/rules.d/60-fence-vmchannel.rules
 	$(INSTALL) -m 0644 udev/fence-vmchannel.sysusers.conf $(DESTDIR)$(prefix)/lib/sysusers.d/fence-vmchannel.conf
-	$(INSTALL) -m 0644 -t $(DESTDIR)$(prefix)/share/doc/fence-vmchannel README.md CHANGELOG.md SECURITY.md
+	$(INSTALL) -m 0644 -t $(DESTDIR)$(prefix)/share/doc/fence-vmchannel README.md CHANGELOG.md SECURITY.md \
+	  systemd/fence-vmchanneld-legacy-network.conf
 	cp -R docs $(DESTDIR)$(prefix)/share/doc/fence-vmchannel/
 	$(INSTALL) -m 0644 -t $(DESTDIR)$(prefix)/share/man/man5 $(wildcard docs/man/*.5)
 	$(INSTALL) -m 0644 -t $(DESTDIR)$(prefix)/share/man/man8 $(wildcard docs/man/*.8)
