@@ -125,7 +125,8 @@ fn a_cluster_conf_gives_the_commands_for_the_guests() {
     let (code, out, _) = ran(&["--xvmd=-I virbr1", "--cluster-conf", &cluster, "--open-as", "groups"]);
 
     assert_eq!(code, 0, "{out}");
-    assert!(out.contains("channel add --cluster webcluster web1 web2\n"), "{out}");
+    assert!(out.contains("systemctl enable --now fence-vmchanneld\n"), "{out}");
+    assert!(out.contains("channel add --cluster webcluster-"), "{out}");
     assert!(
         out.contains("pcs stonith create fence-vmchannel fence_vmchannel 'pcmk_host_map=node2:web2'\n"),
         "{out}"
@@ -169,4 +170,40 @@ fn names_are_looked_up_where_libvirt_answers() {
     );
     assert!(out.contains("machine \"gone\": there is none of this name on this host now"), "{out}");
     assert!(out.contains("channel add --cluster only-test test\n"), "{out}");
+}
+
+#[test]
+fn where_machines_are_unknown_labels_are_such_that_hardly_any_other_domain_has_them() {
+    let cluster = sample("two-nodes.cluster.conf");
+    let words = ["--xvmd=-I virbr1", "--cluster-conf", &cluster, "--open-as", "groups"];
+    let labels = |out: &str| {
+        let each =
+            out.lines().filter_map(|line| line.split_once("channel add --cluster ").map(|(_, rest)| rest));
+        each.map(str::to_owned).collect::<Vec<_>>()
+    };
+
+    let (_, once, _) = ran(&words);
+    let (_, again, _) = ran(&words);
+
+    let (label, machines) =
+        labels(&once)[0].split_once(' ').map(|(l, m)| (l.to_owned(), m.to_owned())).unwrap();
+    let number = label.strip_prefix("webcluster-").unwrap();
+    assert!(number.len() == 8 && u32::from_str_radix(number, 16).is_ok(), "{once}");
+    assert_eq!(machines, "web1 web2");
+    assert_eq!(labels(&once), labels(&again), "commands that are run again change nothing");
+    assert!(once.contains("cluster labels below end with a number"), "{once}");
+}
+
+#[test]
+fn a_listener_that_is_kept_brings_the_command_that_lets_the_unit_have_a_network() {
+    let file = sample("multicast-groups.conf");
+    let drop_in = "/etc/systemd/system/fence-vmchanneld.service.d/legacy-network.conf";
+
+    let kept = ran(&[&file, "--addresses-as", "keep"]).1;
+    let moved = ran(&[&file, "--addresses-as", "members"]).1;
+
+    let (before, after) = kept.split_once(drop_in).unwrap();
+    assert!(before.contains("fence-vmchanneld hook install"), "{kept}");
+    assert!(after.contains("systemctl daemon-reload\n  systemctl enable --now fence-vmchanneld\n"), "{kept}");
+    assert!(!moved.contains(drop_in), "{moved}");
 }

@@ -5,18 +5,26 @@
 //! Invariant: a cluster's label, which `channel add` gives, allows no more than the rules do: machines share one only where
 //! each of them may fence each other, and nobody else has it.
 
-use super::after::Rule;
+use super::after::After;
 use super::before::Before;
 use super::files::{free_name, is_same};
 use super::machines::{Machine, Word};
+use crate::operator::check_config::NETWORK_DROP_IN;
 use crate::operator::table::shell_word;
 
-/// The longest label; with a number behind it and four bytes a character it is still one.
+/// The longest label; with two numbers behind it and four bytes a character it is still one.
 const LABEL_CHARS: usize = 25;
 
 /// On the host.
-pub(super) fn on_the_host(rules: &[Rule], known: Option<&[Machine]>) -> Vec<String> {
+pub(super) fn on_the_host(after: &After, known: Option<&[Machine]>) -> Vec<String> {
+    let rules = &after.rules;
     let mut commands = vec!["fence-vmchanneld hook install --reload".to_owned()];
+    if !after.peers.is_empty() {
+        let [from, to] = NETWORK_DROP_IN;
+        commands.push(format!("install -D -m 0644 {from} {to}"));
+        commands.push("systemctl daemon-reload".to_owned());
+    }
+    commands.push("systemctl enable --now fence-vmchanneld".to_owned());
     if rules.iter().any(|rule| rule.to.is_empty()) {
         let all: Vec<String> =
             known.unwrap_or_default().iter().map(|machine| shell_word(&machine.name)).collect();
@@ -24,7 +32,7 @@ pub(super) fn on_the_host(rules: &[Rule], known: Option<&[Machine]>) -> Vec<Stri
         commands.push(format!("fence-vmchanneld channel add --cluster everybody {all}"));
         return commands;
     }
-    let mut labels = Labels { known: known.unwrap_or_default(), given: Vec::new() };
+    let mut labels = Labels { known, given: Vec::new() };
     let mut served: Vec<&str> = Vec::new();
     for rule in rules {
         let others = || rules.iter().filter(|other| !std::ptr::eq(*other, rule));
@@ -60,9 +68,9 @@ fn once_each(words: &[Word]) -> Vec<&Word> {
     each
 }
 
-/// The labels that are in use.
+/// The labels that are in use; of machines that are not known, any may be.
 struct Labels<'a> {
-    known: &'a [Machine],
+    known: Option<&'a [Machine]>,
     given: Vec<String>,
 }
 
@@ -71,19 +79,30 @@ impl Labels<'_> {
     fn is_taken(&self, label: &str, machines: &[&Word]) -> bool {
         let is_other =
             |machine: &&Machine| !machines.iter().any(|word| word.machine == machine.uuid.to_string());
-        let mut holders = self.known.iter().filter(|machine| machine.cluster.as_deref() == Some(label));
+        let mut holders =
+            self.known.unwrap_or_default().iter().filter(|machine| machine.cluster.as_deref() == Some(label));
         self.given.iter().any(|given| given == label) || holders.any(|machine| is_other(&machine))
     }
 }
 
 fn add(label: &str, machines: &[&Word], labels: &mut Labels<'_>) -> String {
-    let usable: String = label.chars().filter(|c| !c.is_control()).take(LABEL_CHARS).collect();
+    let mut usable: String = label.chars().filter(|c| !c.is_control()).take(LABEL_CHARS).collect();
+    if labels.known.is_none() {
+        usable.push_str(&format!("-{:08x}", number_of(label, machines)));
+    }
     let label = free_name(&usable, |name| labels.is_taken(name, machines));
     let words: Vec<String> = machines.iter().map(|word| shell_word(&word.shown)).collect();
     let command =
         format!("fence-vmchanneld channel add --cluster {} {}", shell_word(&label), words.join(" "));
     labels.given.push(label);
     command
+}
+
+/// A number that hardly any other label has, and that is the same when the conversion is done again (FNV-1a).
+fn number_of(label: &str, machines: &[&Word]) -> u32 {
+    let texts = machines.iter().map(|word| word.machine.as_str());
+    let bytes = std::iter::once(label).chain(texts).flat_map(|text| text.bytes().chain([0]));
+    bytes.fold(0x811c_9dc5, |sum, byte| (sum ^ u32::from(byte)).wrapping_mul(0x0100_0193))
 }
 
 /// In the guests' cluster.

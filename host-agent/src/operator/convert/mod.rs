@@ -154,7 +154,7 @@ fn finish(
         return Ok(report);
     }
     report.files = files::write(&names, &before, &after);
-    report.commands = commands::on_the_host(&after.rules, machines);
+    report.commands = commands::on_the_host(&after, machines);
     report.guest_commands = commands::in_the_guests(&before);
     if let Some(directory) = &args.output {
         output::write(directory, &report.files, args.force)?;

@@ -42,7 +42,8 @@ impl ConvertReport {
         self.without_libvirt.iter().try_for_each(|why| {
             writeln!(
                 out,
-                "notice: the machines of this host are not known, so names were not looked up: {}",
+                "notice: the machines of this host are not known, so names were not looked up, and cluster labels below end with a \
+                 number, since other domains may have the plain ones (`fence-vmchanneld channel show` tells): {}",
                 plain(why)
             )
         })
