@@ -14,8 +14,9 @@ use serde::{Deserialize, Serialize};
 
 use super::{Format, Words};
 
-/// What guests learn of every host.
-const RESERVED: [&str; 7] = ["agent", "libvirt", "host", "maintenance", "load", "processors", "uptime"];
+/// What guests learn of every host; `name` is what `vm-client` calls the host's name.
+const RESERVED: [&str; 8] =
+    ["agent", "libvirt", "host", "name", "maintenance", "load", "processors", "uptime"];
 
 /// The table as it was written.
 #[derive(Debug, Default, Clone, PartialEq, Eq, Deserialize, Serialize)]

@@ -241,6 +241,7 @@ fn settings_that_cannot_hold_are_told_with_what_to_write() {
         (format!("{}{}", attribute("file = '/a'"), attribute("file = '/b'")), "\"net\" is there twice"),
         (attribute("file = '/a'").replace("net", "a b"), "letters"),
         (attribute("file = '/a'").replace("net", "maintenance"), "take another"),
+        (attribute("file = '/a'").replace("'net'", "'name'"), "take another"),
         (many, "17 attributes"),
     ] {
         let error = settings(&text).unwrap_err();

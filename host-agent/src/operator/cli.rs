@@ -33,6 +33,7 @@ Environment:
 
 Examples, in the order in which a new host needs them:
   fence-vmchanneld hook install --reload                VMs start also while the agent is away
+  systemctl enable --now fence-vmchanneld               the agent runs, now and after a boot
   fence-vmchanneld channel add --cluster web web1 web2  web1 and web2 may fence each other
   fence-vmchanneld guests                               whom the agent serves now
   fence-vmchanneld explain web1 off web2                would it be allowed, and why

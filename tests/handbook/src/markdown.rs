@@ -7,7 +7,8 @@ pub(crate) fn table(document: &str, heading: &str) -> Vec<Vec<String>> {
     let below = document.lines().skip_while(|line| *line != heading).skip(1);
     let rows = below.take_while(|line| !line.starts_with("## ")).skip_while(|line| !line.starts_with('|'));
     let rows = rows.take_while(|line| line.starts_with('|')).skip(2);
-    rows.map(|row| row.trim_matches('|').split(" | ").map(|cell| cell.trim().to_owned()).collect()).collect()
+    // A cell may be empty, and `\|` is no end of one.
+    rows.map(|row| row.trim_matches('|').split(" |").map(|cell| cell.trim().to_owned()).collect()).collect()
 }
 
 /// The first block of code in this language below a heading.

@@ -59,6 +59,7 @@ fn put_in(root: &Path, mark: &str) -> Result<Option<String>, HandbookError> {
         "CLIENT-KEYS" => Some(keys(&metadata::xml(Personality::Vmchannel))),
         "BROKER-OPTIONS" => Some(options(&fence_vmchannel_guest_client::broker::command())),
         "SETTINGS" => Some(settings(&operations()?)),
+        "ATTRIBUTE-KEYS" => Some(attribute_keys(&operations()?)),
         "POLICY-EXAMPLE" => Some(roff::example(&markdown::code(&operations()?, "## Policy", "toml"))),
         _ => None,
     })
@@ -87,6 +88,16 @@ fn settings(operations: &str) -> String {
             format!(".TP\n{key}{default}\n{meaning}\n")
         }
         _ => String::new(),
+    });
+    each.collect()
+}
+
+/// The table of an attribute's keys, each of which is told with its default.
+fn attribute_keys(operations: &str) -> String {
+    let rows = markdown::table(operations, "### What guests may know of their host");
+    let each = rows.iter().filter_map(|row| match row.as_slice() {
+        [key, meaning] => Some(format!(".TP\n{}\n{}\n", markdown::inline(key), markdown::inline(meaning))),
+        _ => None,
     });
     each.collect()
 }

@@ -40,6 +40,25 @@ fn every_setting_has_its_line_in_the_handbook_and_the_other_way_round() {
 }
 
 #[test]
+fn every_setting_and_every_key_of_an_attribute_is_in_the_man_page() {
+    let page = std::fs::read_to_string(root().join("docs/man/fence-vmchannel-agent.toml.5")).unwrap();
+    let page = page.replace("\\-", "-");
+    let attributes = ["name", "file", "command", "format", "source-name", "node", "every-seconds"];
+    let others = ["timeout-seconds", "valid-seconds", "file-valid-seconds", "words", "host-name", "hide"];
+
+    let settings = listed_settings(&root()).unwrap();
+    let keys = settings.iter().map(String::as_str).chain(attributes).chain(others);
+    let absent: Vec<&str> = keys
+        .filter(|key| {
+            let marks = [format!("\\fB{key}\\fR"), format!("\\fB[{key}]\\fR"), format!(".B {key}\n")];
+            !marks.iter().any(|mark| page.contains(mark))
+        })
+        .collect();
+
+    assert_eq!(absent, [] as [&str; 0]);
+}
+
+#[test]
 fn every_man_page_is_shown_without_a_warning() {
     for leaf in leaves(&root()).unwrap().iter().filter(|leaf| leaf.path.starts_with("docs/man")) {
         let page = root().join(&leaf.path);
@@ -101,6 +120,7 @@ fn make_install_puts_every_page_and_completion_somewhere() {
     let lines = String::from_utf8(output.stdout).unwrap();
 
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    assert!(lines.contains("systemd/fence-vmchanneld-legacy-network.conf"), "{lines}");
     for leaf in leaves(&root()).unwrap() {
         let path = leaf.path.display().to_string();
         assert!(
