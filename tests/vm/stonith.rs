@@ -11,6 +11,7 @@ use fence_vmchannel_tests::image::Image;
 use fence_vmchannel_tests::{Agent, Channel, Guest, Lab, Result};
 
 const PLUGIN: &str = "usr/lib/stonith/plugins/external/fence_vmchannel";
+const UUID: &str = "8d7e6f5a-4b3c-4d2e-8f1a-0b9c8d7e6f5a";
 const STONITH: &str = "stonith -t external/fence_vmchannel";
 
 /// A lab whose real guests have `stonith` and our plugin.
@@ -132,4 +133,41 @@ fn the_plugin_describes_itself_and_refuses_what_it_does_not_know() {
         assert_eq!(refused.status.code(), Some(1), "{action}: {refused:?}");
         assert!(refused.stdout.is_empty() && !refused.stderr.is_empty(), "{action}: {refused:?}");
     }
+}
+
+/// What the plugin asks of a client of the test's own, which knows one virtual machine, when it is called like this.
+fn asked_of_a_client(words: &[&str], environment: &[(&str, &str)]) -> Vec<String> {
+    let directory = PathBuf::from(concat!(env!("CARGO_TARGET_TMPDIR"), "/stonith"));
+    fs::remove_dir_all(&directory).ok(); // an earlier call's
+    fs::create_dir_all(&directory).unwrap();
+    let path = |name: &str| directory.join(name).to_str().unwrap().to_owned();
+    let script = fs::read_to_string(plugin()).unwrap();
+    let script = script.replacen("PATH=", &format!("PATH={}:", directory.display()), 1);
+    let client =
+        format!("#!/bin/sh\necho \"$*\" >>{}\ncase $2 in list) echo 'Web2,{UUID}';; esac\n", path("asked"));
+    for (name, text) in [("plugin", &script), ("fence_vmchannel", &client)] {
+        fs::write(path(name), text).unwrap();
+        fs::set_permissions(path(name), fs::Permissions::from_mode(0o755)).unwrap();
+    }
+
+    let ran = Command::new(path("plugin")).args(words).envs(environment.iter().copied()).output().unwrap();
+
+    assert!(ran.status.success(), "{ran:?}");
+    fs::read_to_string(path("asked")).unwrap().lines().map(ToOwned::to_owned).collect()
+}
+
+#[test]
+fn the_plugin_looks_for_a_name_in_five_seconds_at_most_and_for_a_uuid_not_at_all() {
+    let off = |environment: &[(&str, &str)]| asked_of_a_client(&["off", "node2"], environment);
+
+    let by_name = off(&[("hostlist", "node2:web2"), ("timeout", "40")]);
+    let in_little_time = off(&[("hostlist", "node2:web2"), ("timeout", "2")]);
+    let by_default = off(&[("hostlist", "node2:web2")]);
+    let by_uuid = off(&[("hostlist", &format!("node2:{UUID}")), ("timeout", "40")]);
+
+    let order = |rest: &str| format!("-o off --plug {UUID}{rest}");
+    assert_eq!(by_name, ["-o list --timeout 5", &order(" --timeout 40")]);
+    assert_eq!(in_little_time, ["-o list --timeout 2", &order(" --timeout 2")]);
+    assert_eq!(by_default, ["-o list --timeout 5", &order("")]);
+    assert_eq!(by_uuid, [order(" --timeout 40")]);
 }
