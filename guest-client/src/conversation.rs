@@ -90,6 +90,7 @@ pub(crate) async fn converse(
             Next::Connect => {
                 trace.say(format_args!("the host is away, waiting for it"));
                 port.reconnect(deadline).await?;
+                ear.forget();
                 trace.say(format_args!("the host is back, asking again by the same request id"));
                 Next::Speak
             }

@@ -68,6 +68,11 @@ impl Ear {
         self.patience = LATER_SILENCE;
     }
 
+    /// There is another connection.
+    pub(crate) fn forget(&mut self) {
+        self.listener.forget();
+    }
+
     pub(crate) fn expect_under(&mut self, nonce: Nonce) {
         self.listener.expect_under(nonce);
         self.is_signed_unheard = true;

@@ -118,9 +118,18 @@ impl Listener {
         }
     }
 
-    /// Forgets half a line and half a list: the request of this id is about to be sent (again).
+    /// The request of this id is about to be sent (again). What came of a list by the same id stays, since the rest of it may be
+    /// on its way: without its beginning that would pass for the whole.
     pub(crate) fn begin_anew(&mut self, id: RequestId) {
+        if self.id == id {
+            return self.decoder.silence();
+        }
         self.id = id;
+        self.forget();
+    }
+
+    /// Another connection, on which everything is answered from the beginning: half a line and half a list are over.
+    pub(crate) fn forget(&mut self) {
         self.decoder = Decoder::default();
         self.items.clear();
     }
@@ -178,9 +187,10 @@ impl Listener {
         })
     }
 
-    /// Each target once: a repeated request may have brought parts twice.
+    /// Each target once, as it was said last: a repeated request may have brought parts twice.
     fn whole_list(&mut self) -> Vec<Item> {
         let mut items = std::mem::take(&mut self.items);
+        items.reverse();
         items.sort_by(|a, b| (&a.name, a.uuid).cmp(&(&b.name, b.uuid)));
         items.dedup_by_key(|item| item.uuid);
         items
@@ -192,5 +202,72 @@ fn refusal(body: &Body) -> Option<Reason> {
     match verdict.ruling {
         Ruling::Refused(reason) | Ruling::Failed(reason) => Some(reason),
         Ruling::Done => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use fence_vmchannel_protocol::{PowerState, encode_line};
+
+    use super::*;
+
+    fn id(number: u8) -> RequestId {
+        RequestId::from_random([number; 16]).unwrap()
+    }
+
+    fn part(id: RequestId, number: u128, state: PowerState, more: bool) -> Vec<u8> {
+        let name = format!("web{number}").parse().unwrap();
+        let item = Item { name, uuid: uuid::Uuid::from_u128(number), state: Some(state) };
+        encode_line(&Reply { id, body: Body::Items(vec![item], more) }).unwrap()
+    }
+
+    fn heard(listener: &mut Listener, bytes: &[u8]) -> Vec<Heard> {
+        let mut rest = bytes;
+        std::iter::from_fn(|| listener.hear(&mut rest)).collect()
+    }
+
+    /// The names and states of the list that was heard, if it was.
+    fn list(heard: &[Heard]) -> Option<Vec<(String, Option<PowerState>)>> {
+        let Some(Heard::Answer(Answer::Items(items))) = heard.last() else { return None };
+        Some(items.iter().map(|item| (item.name.to_string(), item.state)).collect())
+    }
+
+    #[test]
+    fn a_list_whose_request_is_sent_again_between_its_parts_is_whole() {
+        let mut listener = Listener::new(id(1), None);
+        let second = part(id(1), 2, PowerState::On, false);
+        let (half, rest) = second.split_at(20);
+
+        heard(&mut listener, &[&part(id(1), 1, PowerState::On, true), half].concat());
+        listener.begin_anew(id(1));
+        let told = list(&heard(&mut listener, rest)).unwrap();
+
+        assert_eq!(told.iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>(), ["web1", "web2"]);
+    }
+
+    #[test]
+    fn of_a_target_that_is_told_twice_the_last_word_counts() {
+        let mut listener = Listener::new(id(1), None);
+
+        heard(&mut listener, &part(id(1), 1, PowerState::Off, true));
+        listener.begin_anew(id(1));
+        let told = list(&heard(&mut listener, &part(id(1), 1, PowerState::On, false))).unwrap();
+
+        assert_eq!(told, [("web1".to_owned(), Some(PowerState::On))]);
+    }
+
+    #[test]
+    fn another_connection_and_another_id_begin_a_list_from_its_beginning() {
+        let forgets: [fn(&mut Listener); 2] = [Listener::forget, |listener| listener.begin_anew(id(2))];
+        for (forget, now) in forgets.into_iter().zip([id(1), id(2)]) {
+            let mut listener = Listener::new(id(1), None);
+            let beginning = [part(id(1), 1, PowerState::On, true), b"fv2 half a li".to_vec()].concat();
+            heard(&mut listener, &beginning);
+
+            forget(&mut listener);
+            let told = list(&heard(&mut listener, &part(now, 2, PowerState::On, false))).unwrap();
+
+            assert_eq!(told, [("web2".to_owned(), Some(PowerState::On))]);
+        }
     }
 }
