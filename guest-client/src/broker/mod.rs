@@ -45,7 +45,7 @@ pub(crate) const WORD: &str = "broker";
 /// Programs connect to a Unix socket; `fence_vmchannel` does so by itself where there is one. Root may ask everything,
 /// others what /etc/fence-vmchannel/broker.toml allows.
 #[derive(Debug, Parser)]
-#[command(name = "fence_vmchannel broker", version)]
+#[command(name = "fence_vmchannel broker", bin_name = "fence_vmchannel broker", version)]
 struct Arguments {
     /// The channel, for example /dev/ttyS1 [default: the virtio port org.fence_vmchannel.0]
     #[arg(short = 'D', long, value_name = "PATH")]

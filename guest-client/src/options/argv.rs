@@ -7,10 +7,12 @@
 use std::ffi::OsString;
 use std::path::PathBuf;
 
-use clap::{CommandFactory, Parser};
+use clap::{Arg, CommandFactory, Parser};
 
+use super::Personality;
 use super::transport::WrittenTransport;
 use super::written::Written;
+use crate::broker;
 
 /// Fences a virtual machine over this guest's own channel to its host.
 ///
@@ -87,14 +89,18 @@ Actions:
   host-status        how the host is: its agent, load, maintenance, and what its administrator adds
   metadata, null     for cluster software: describe this program; do nothing
 
+As the first word:
+  broker             share the channel among this guest's programs; see fence_vmchannel broker --help
+  --print-pcs, --print-crm NODE:VM...
+                     print the command lines for a cluster of these nodes
+  --compat AGENT     read the options and print the words of AGENT, fence_virt or fence_xvm; a link to this program of
+                     that name does so too
+
 Examples:
   fence_vmchannel -o list
   fence_vmchannel -o off -n web2 -v
-  fence_vmchannel --print-pcs node1:web1 node2:web2     (or --print-crm: command lines for a cluster of these nodes)
+  fence_vmchannel --print-pcs node1:web1 node2:web2
   printf 'action=status\\nplug=web2\\n' | fence_vmchannel     (as cluster software calls it)
-
-As the first option, --compat fence_virt or --compat fence_xvm reads the options and prints the words of that agent; so
-does a link to this program of that name.
 
 Exit codes: 0 done (status: the target is on), 2 the target is off (status only), 1 everything else";
 
@@ -120,10 +126,20 @@ pub(super) fn read(arguments: impl IntoIterator<Item = OsString>) -> Result<Writ
     })
 }
 
-/// The command line, for the handbook and completions.
+/// The command line, for the handbook and completions: with the first words, which are taken before [`Arguments`] are read.
 #[must_use]
 pub fn command() -> clap::Command {
+    let nodes = |name, says| {
+        let arg = Arg::new(name).long(name).value_name("NODE:VM").num_args(1..).conflicts_with("action");
+        arg.help(format!("As the first option: print the command lines for a cluster of these nodes, {says}"))
+    };
+    let agents = Personality::ALL.map(Personality::name);
+    let compat = Arg::new("compat").long("compat").value_name("AGENT").value_parser(agents);
+    let compat = compat.help("As the first option: read the options and print the words of this agent");
     Arguments::command()
+        .args([nodes("print-pcs", "for pcs"), nodes("print-crm", "for crmsh"), compat])
+        .subcommand(broker::command().name(broker::WORD))
+        .disable_help_subcommand(true)
 }
 
 /// The help text.

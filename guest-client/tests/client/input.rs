@@ -113,13 +113,23 @@ fn wrong_standard_input_ends_with_1_and_says_what_is_wrong() {
 }
 
 #[test]
-fn help_and_version_succeed() {
+fn help_and_version_succeed_and_name_every_first_word() {
     let help = client(&["--help"]);
     let version = client(&["-V"]);
 
     assert_eq!((help.code, version.code), (0, 0));
-    assert!(help.out.contains("--plug"));
+    for word in ["--plug", "broker --help", "--print-pcs", "--print-crm", "--compat"] {
+        assert!(help.out.contains(word), "{word}: {}", help.out);
+    }
     assert!(version.out.starts_with("fence_vmchannel "));
+}
+
+#[test]
+fn the_broker_s_help_names_the_command_as_it_is_written() {
+    let help = client(&["broker", "--help"]);
+
+    assert_eq!(help.code, 0);
+    assert!(help.out.contains("Usage: fence_vmchannel broker "), "{}", help.out);
 }
 
 #[test]
