@@ -160,6 +160,7 @@ fn node_attributes_follow_the_host_and_vanish_with_its_answers() -> Result<()> {
     let second = scene.attributes();
     scene.kill_host();
     let in_vain = scene.action("monitor", &[("timeout", "1")]);
+    let still = scene.action("monitor", &[("timeout", "1")]);
     let third = scene.attributes();
     scene.host = host(&scene.node);
     let again = scene.action("monitor", &[]);
@@ -167,14 +168,33 @@ fn node_attributes_follow_the_host_and_vanish_with_its_answers() -> Result<()> {
     let stopped = scene.action("stop", &[]);
     let probed = scene.action("monitor", &[]);
 
-    let codes = [started, monitored, in_vain.clone(), again, stopped, probed].map(|ran| ran.exit_code);
-    assert_eq!(codes, [0, 0, 1, 0, 0, 7]);
+    let codes = [&started, &monitored, &in_vain, &still, &again, &stopped, &probed].map(|ran| ran.exit_code);
+    assert_eq!(codes, [0, 0, 0, 0, 0, 0, 7], "a host that is away is no failure of the resource");
     assert_eq!(first, ["ok", "connected", "rack3", "off", "ok"]);
     assert_eq!(second, ["ok", "connected", "rack3", "on", "ok"]);
     assert_eq!(third, ["", "", "", "", ""], "what the host does not say any more is not gone by");
     assert!(in_vain.errors.contains("the host does not tell how it is"), "{}", in_vain.errors);
+    assert!(!still.errors.contains("the host does not tell"), "said once: {}", still.errors);
+    assert!(again.errors.contains("the host tells how it is again"), "{}", again.errors);
     assert_eq!(fourth[3], "on", "the flag outlives the agent");
     assert_eq!(scene.attributes(), ["", "", "", "", ""]);
+    Ok(())
+}
+
+#[test]
+fn vm_client_starts_also_while_the_host_is_away_and_sets_the_attributes_when_it_is_back() -> Result<()> {
+    let mut scene = Scene::new()?;
+
+    scene.kill_host();
+    let started = scene.action("start", &[("timeout", "1")]);
+    let away = scene.attributes();
+    scene.host = host(&scene.node);
+    let monitored = scene.action("monitor", &[]);
+
+    assert_eq!([&started, &monitored].map(|ran| ran.exit_code), [0, 0], "{started:?} {monitored:?}");
+    assert!(started.errors.contains("the host does not tell how it is"), "{}", started.errors);
+    assert_eq!(away, ["", "", "", "", ""]);
+    assert_eq!(scene.attribute("host-agent"), "ok");
     Ok(())
 }
 
