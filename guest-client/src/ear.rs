@@ -83,9 +83,10 @@ impl Ear {
         while let Some(heard) = self.listener.hear(&mut bytes) {
             match heard {
                 Heard::Answer(answer) => return Ok(self.end(answer, ask)),
-                Heard::Garbled => {
+                heard @ (Heard::Garbled | Heard::Torn) => {
                     self.garbled += 1;
-                    self.trace.say(format_args!("the host could not read a line"));
+                    let who = if heard == Heard::Garbled { "the host" } else { "this guest" };
+                    self.trace.say(format_args!("{who} could not read a line"));
                     if self.garbled <= REFUSED_MOST {
                         next = Next::Speak;
                     }

@@ -81,6 +81,8 @@ pub(crate) enum Heard {
     Garbled,
     /// Part of a list; more follows.
     Part,
+    /// The end of a list of which a part may be lost: between its parts was a line that could not be read.
+    Torn,
     /// The nonce to sign under.
     Nonce(Nonce),
     /// The host could not accept a signature, which may have been ours.
@@ -92,6 +94,7 @@ pub(crate) struct Listener {
     id: RequestId,
     decoder: Decoder,
     items: Vec<Item>,
+    is_torn: bool,
     trust: Option<Trust>,
 }
 
@@ -108,7 +111,7 @@ impl Listener {
     /// Listens for replies to the request with this id; signed ones, where there is a key and a `hello` before it.
     pub(crate) fn new(id: RequestId, signing: Option<(SigningKey, RequestId)>) -> Self {
         let trust = signing.map(|(key, hello)| Trust { key, hello, nonces: Vec::new() });
-        Self { id, decoder: Decoder::default(), items: Vec::new(), trust }
+        Self { id, decoder: Decoder::default(), items: Vec::new(), is_torn: false, trust }
     }
 
     /// The request is about to be signed under this nonce.
@@ -132,6 +135,7 @@ impl Listener {
     pub(crate) fn forget(&mut self) {
         self.decoder = Decoder::default();
         self.items.clear();
+        self.is_torn = false;
     }
 
     /// Takes bytes off the front of `input` up to something that was heard. `None` once all input is taken.
@@ -140,7 +144,10 @@ impl Listener {
             let heard = match frame {
                 Frame::Plain(json) => Reply::parse(&json).ok().and_then(|reply| self.unsigned(reply)),
                 Frame::Signed(line) => self.signed(&line),
-                Frame::Legacy(_) | Frame::Noise(_) => None,
+                Frame::Legacy(_) | Frame::Noise(_) => {
+                    self.is_torn = !self.items.is_empty();
+                    None
+                }
             };
             if heard.is_some() {
                 return heard;
@@ -177,6 +184,10 @@ impl Listener {
                 self.items.extend(items);
                 if more {
                     return Heard::Part;
+                }
+                if std::mem::take(&mut self.is_torn) {
+                    self.items.clear();
+                    return Heard::Torn;
                 }
                 Answer::Items(self.whole_list())
             }
@@ -254,6 +265,18 @@ mod tests {
         let told = list(&heard(&mut listener, &part(id(1), 1, PowerState::On, false))).unwrap();
 
         assert_eq!(told, [("web1".to_owned(), Some(PowerState::On))]);
+    }
+
+    #[test]
+    fn a_list_with_an_unreadable_line_between_its_parts_is_none_until_it_is_told_again() {
+        let mut listener = Listener::new(id(1), None);
+        let (first, last) = (part(id(1), 1, PowerState::On, true), part(id(1), 3, PowerState::On, false));
+
+        let torn = heard(&mut listener, &[&first, &b"fv2 crc:00000000 {}\n"[..], &last].concat());
+        let told = list(&heard(&mut listener, &[first, last].concat())).unwrap();
+
+        assert_eq!(torn, [Heard::Part, Heard::Torn]);
+        assert_eq!(told.len(), 2);
     }
 
     #[test]
