@@ -10,6 +10,7 @@ use std::io;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::panic::AssertUnwindSafe;
 use std::path::Path;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -19,7 +20,7 @@ use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, watch};
 use tokio::task::{JoinError, JoinSet};
-use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until, timeout};
 
 use crate::agent::Agent;
 use crate::channel::board::Board;
@@ -41,6 +42,8 @@ const QUEUE: usize = 1024;
 const DRAIN: Duration = Duration::from_millis(1500);
 /// How long a thread waits for the next call of libvirt: those that a hung libvirt took are to go when it is back.
 const IDLE_THREAD: Duration = Duration::from_secs(1);
+/// How long libvirt may take to tell which domains there are, before the agent says that it is ready without knowing.
+const LIBVIRT_PATIENCE: Duration = Duration::from_secs(2);
 /// How often sockets without a domain are looked for.
 const SWEEP: Duration = Duration::from_secs(30);
 
@@ -123,8 +126,6 @@ impl Daemon {
             int: signal(SignalKind::interrupt())?,
             hup: signal(SignalKind::hangup())?,
         };
-        tracing::info!(libvirt = %config.libvirt_uri, runtime = %config.runtime_dir.display(), "ready");
-        tell_systemd("READY=1");
         let ended = daemon.serve(config, signals).await;
         tell_systemd("STOPPING=1");
         daemon.drain().await;
@@ -195,12 +196,17 @@ impl Daemon {
             }
         }
         let (socket, asked) = (config.control_socket(), agent.clone());
-        tasks.spawn(core("the control socket", async move { control::serve(socket, asked, problems).await }));
+        tasks.spawn(core("the control socket", control::serve(socket, asked, problems)));
         Ok(Self { agent, tasks, work, channels: Channels::open()?, reload, stopping })
     }
 
     async fn serve(&mut self, config: &Config, mut signals: Signals) -> Result<(), DaemonError> {
         let mut inventory = self.agent.inventory.clone();
+        let mut first_listing = inventory.clone();
+        let first_listing = timeout(LIBVIRT_PATIENCE, async move {
+            let _ = first_listing.wait_for(|now| now.is_complete()).await; // ends with the agent
+        });
+        let (mut first_listing, mut is_ready) = (pin!(first_listing), false);
         let mut sweep = interval(SWEEP);
         sweep.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
@@ -208,6 +214,11 @@ impl Daemon {
                 Ok(()) = inventory.changed() => {
                     inventory.mark_unchanged();
                     self.follow();
+                }
+                _ = &mut first_listing, if !is_ready => {
+                    is_ready = true;
+                    tracing::info!(libvirt = %config.libvirt_uri, runtime = %config.runtime_dir.display(), "ready");
+                    tell_systemd("READY=1");
                 }
                 Some(work) = self.work.recv() => {
                     self.tasks.spawn(async move { work.await; Task::Order });

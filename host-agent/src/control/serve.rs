@@ -1,6 +1,7 @@
 //! The agent's side of the control socket.
 
-use std::path::PathBuf;
+use std::io;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -24,13 +25,19 @@ const LOOK_PATIENCE: Duration = Duration::from_secs(1);
 /// Bytes of a question.
 const QUESTION_BYTES: u64 = 16 * 1024;
 
-/// Answers questions, one after the other, until it is dropped.
-pub async fn serve(path: PathBuf, agent: Arc<Agent>, problems: Problems) {
+/// Answers questions, one after the other, until it is dropped. The socket is there when this returns, unless the log says why not.
+pub fn serve(path: PathBuf, agent: Arc<Agent>, problems: Problems) -> impl Future<Output = ()> {
+    let first = Listener::open(&path, None);
+    async move { answer_all(first, &path, &agent, &problems).await }
+}
+
+async fn answer_all(first: io::Result<Listener>, path: &Path, agent: &Agent, problems: &Problems) {
+    let mut opened = first;
     loop {
-        match Listener::open(&path, None) {
+        match opened {
             Ok(listener) => {
                 while let Ok((stream, _)) = listener.accept().await {
-                    if let Err(error) = timeout(PATIENCE, answer(stream, &agent, &problems)).await {
+                    if let Err(error) = timeout(PATIENCE, answer(stream, agent, problems)).await {
                         tracing::debug!(%error, "an operator's command did not read its answer");
                     }
                 }
@@ -40,10 +47,11 @@ pub async fn serve(path: PathBuf, agent: Arc<Agent>, problems: Problems) {
             }
         }
         sleep(Duration::from_secs(1)).await; // descriptors may be short for a while
+        opened = Listener::open(path, None);
     }
 }
 
-async fn answer(mut stream: UnixStream, agent: &Agent, problems: &Problems) -> std::io::Result<()> {
+async fn answer(mut stream: UnixStream, agent: &Agent, problems: &Problems) -> io::Result<()> {
     let (read, mut write) = stream.split();
     let mut line = String::new();
     BufReader::new(read.take(QUESTION_BYTES)).read_line(&mut line).await?;
