@@ -89,6 +89,17 @@ pub enum Standing {
     Unclear,
 }
 
+impl Standing {
+    /// Whether libvirt takes it for running here.
+    #[must_use]
+    pub fn runs(self) -> bool {
+        match self {
+            Self::Active | Self::Leaving => true,
+            Self::Crashed | Self::ShutOff | Self::Moved | Self::Unclear => false,
+        }
+    }
+}
+
 /// What a domain is busy with, as far as it decides whether its process's end means that it is off.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Job {

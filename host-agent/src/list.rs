@@ -55,8 +55,9 @@ impl Listing {
         let mut items = Vec::with_capacity(visible.len());
         for part in visible.chunks(PART) {
             self.board.pace().await;
+            let part = self.as_they_are(part);
             let patience = until.saturating_duration_since(Instant::now());
-            let states = look_at_all(&*self.hypervisor, (part, named.as_ref()), patience).await;
+            let states = look_at_all(&*self.hypervisor, (&part, named.as_ref()), patience).await;
             let named = part.iter().zip(states);
             items.extend(named.map(|(domain, state)| Item {
                 name: domain.name.clone(),
@@ -65,6 +66,13 @@ impl Listing {
             }));
         }
         items
+    }
+
+    /// These domains by what is known of them now, without those that are no more: a list that had to wait for its turn may have
+    /// been asked for long ago.
+    fn as_they_are(&self, part: &[Arc<Domain>]) -> Vec<Arc<Domain>> {
+        let now = self.inventory.borrow();
+        part.iter().filter_map(|domain| now.get(domain.uuid).cloned()).collect()
     }
 
     /// What the guest may see, by name.
@@ -83,5 +91,45 @@ impl Listing {
         }
         visible.sort_unstable_by(|one, other| one.name.cmp(&other.name));
         visible
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::Standing;
+    use crate::hypervisor::simulated::{Entry, Simulated};
+    use crate::identity::Guest;
+
+    #[tokio::test]
+    async fn a_list_that_waited_for_its_turn_tells_what_is_known_now() {
+        let entry = |name: &str, number| Entry {
+            name: name.parse().unwrap(),
+            uuid: uuid::Uuid::from_u128(number),
+            cluster: Some("web".into()),
+            running: true,
+            persistent: true,
+            stop_ms: 0,
+            stubborn: false,
+            immortal: false,
+        };
+        let hypervisor = Simulated::of(
+            vec![entry("web1", 1), entry("web2", 2), entry("web3", 3)],
+            std::path::Path::new("/run"),
+        );
+        let mut domains = hypervisor.domains().await.unwrap();
+        let caller = Caller::Guest(Guest::recognise(&hypervisor, &domains[0], 0).unwrap());
+        let (published, inventory) = watch::channel(Arc::new(domains.clone().into_iter().collect()));
+        let (hypervisor, policy) = (Arc::new(hypervisor), watch::channel(Arc::default()).1);
+        let listing = Listing { caller, hypervisor, inventory, policy, board: Board::default() };
+
+        let visible = listing.visible().await;
+        domains.pop();
+        domains[1] = Domain { standing: Standing::Moved, instance: None, ..domains[1].clone() };
+        published.send_replace(Arc::new(domains.into_iter().collect()));
+        let now = listing.as_they_are(&visible);
+
+        let names: Vec<_> = now.iter().map(|domain| (domain.name.as_str(), domain.standing)).collect();
+        assert_eq!(names, [("web1", Standing::Active), ("web2", Standing::Moved)]);
     }
 }

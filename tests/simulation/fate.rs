@@ -7,12 +7,13 @@ use fence_vmchannel_host_agent::domain::Standing;
 use tokio::time::sleep;
 
 use crate::seen::Seen;
+use crate::tasks::Spawner;
 use crate::world::effects::Effect;
 use crate::world::machine::Opinion;
 use crate::world::moving::Phase;
 use crate::world::{Daemon, State, World};
 
-const FATES: [Seen; 11] = [
+const FATES: [Seen; 12] = [
     Seen::Stuck,
     Seen::LosesSight,
     Seen::Crashes,
@@ -24,16 +25,24 @@ const FATES: [Seen; 11] = [
     Seen::LibvirtHangs,
     Seen::AgentDies,
     Seen::AgentStops,
+    Seen::AgentHeldUp,
 ];
 
+/// Less than after which the agent knows that it was held up, and refuses what came meanwhile.
+pub(crate) const HELD_UP: u64 = 2_900;
+
 /// Lets things happen until this time.
-pub(crate) async fn strike(world: Arc<World>, until: u64, pause: u64) {
+pub(crate) async fn strike(world: Arc<World>, spawner: Spawner, until: u64, pause: u64) {
     while world.now() < until {
         let pause = {
             let mut state = world.lock();
             let fates: Vec<Seen> = FATES.into_iter().filter(|fate| state.has(*fate)).collect();
             if let Some(fate) = state.rng.pick(&fates) {
-                state.befall(fate);
+                if fate == Seen::AgentHeldUp {
+                    state.hold_up(&spawner);
+                } else {
+                    state.befall(fate);
+                }
             }
             state.rng.between(1, pause)
         };
@@ -151,6 +160,20 @@ impl State {
                 opinion.standing = Standing::ShutOff;
             }
         }
+    }
+
+    fn hold_up(&mut self, spawner: &Spawner) {
+        let (agent, time) = (self.agent.number, self.rng.between(50, HELD_UP));
+        if agent == 0 || self.agent.is_dying || self.now < self.agent.held_until {
+            return;
+        }
+        self.agent.held_until = self.now + time;
+        for line in &mut self.wires {
+            line.slow_until = line.slow_until.max(self.now + time + HELD_UP);
+        }
+        self.saw(Seen::AgentHeldUp);
+        self.tell("agent", |_| format!("is held up for {time} ms"));
+        spawner.hold_up(agent, Duration::from_millis(time));
     }
 
     fn stop_agent(&mut self) {

@@ -15,6 +15,7 @@ use fence_vmchannel_protocol::{
 };
 
 use self::words::{listed, short, target_of, told};
+use crate::fate::HELD_UP;
 use crate::seen::Seen;
 use crate::world::State;
 
@@ -106,12 +107,13 @@ impl State {
         (due.begins, due.is_due) = (begins, true);
         due.sent += 1;
         if let Ask::Power(power, _) = request.ask {
+            let taken_late = begins > now || self.has(Seen::AgentHeldUp);
             let made = self.oracle.told_to(asker);
             let fresh = Known { target, power, first: begins, begins, told: None, told_at: 0, is_open: true };
             let known = self.oracle.known.entry((asker, request.id)).or_insert(fresh);
             known.begins = begins;
             // What was refused, or is no longer kept when it is read, is asked for anew.
-            let floods = self.wires[line].slow_until == u64::MAX;
+            let floods = self.wires[line].slow_until == u64::MAX || taken_late;
             let is_forgotten = known.told.is_some_and(|(was, by)| {
                 // The journal keeps only what acted.
                 made > known.told_at + 40
@@ -245,13 +247,14 @@ impl State {
         let is_punctual = self.wires[line].is_punctual(self.now);
         // What nothing was done about may be refused later: a guest that asks a lot is read later.
         let was_taken = !matches!(verdict.ruling, Ruling::Refused(_));
-        if is_punctual && was_taken && self.now > begins + timeout + SLACK {
+        if is_punctual && was_taken && self.now > begins + timeout + self.slack() {
             self.wrong(|_| format!("the verdict of {} comes after the client's time", short(request.id)));
         }
         let asker = self.wires[line].machine;
         let made = self.oracle.told_to(asker);
         let essence = (verdict.ruling, verdict.state, verdict.evidence);
         let agent = self.agent.number;
+        let floods = self.wires[line].slow_until == u64::MAX;
         let Some(known) = self.oracle.known.get_mut(&(asker, request.id)) else { return };
         let (first, before) = (known.first, known.told);
         // "Ask again" is no verdict of the order.
@@ -278,7 +281,8 @@ impl State {
             || verdict.evidence.is_some() && verdict.state.is_none();
         // Of several that were written one after the other, the last may be the one that is taken.
         let is_last = self.oracle.due.get(&(line, request.id)).is_none_or(|due| due.answered == due.sent);
-        known.is_open &= goes_on || !is_last && !is_kept(essence);
+        // Or it is read when the verdict is no longer kept.
+        known.is_open &= goes_on || !is_last && (!is_kept(essence) || floods);
         match before {
             Some((was, by))
                 if made - made_before < 50
@@ -328,6 +332,11 @@ impl State {
         }
     }
 
+    /// How late a verdict may be: what is read late is answered late.
+    fn slack(&self) -> u64 {
+        SLACK + if self.has(Seen::AgentHeldUp) { 2 * HELD_UP } else { 0 }
+    }
+
     fn must_be_off(&mut self, machine: usize, since: u64, what: &str) {
         let until = self.free_until(machine);
         if until < since {
@@ -360,7 +369,8 @@ impl State {
     pub(crate) fn judge_end(&mut self) {
         let lost = self.oracle.due.iter().find(|((line, _), due)| {
             let timeout = u64::try_from(due.request.timeout.as_millis()).unwrap();
-            let patience = if matches!(due.request.ask, Ask::Power(..)) { timeout + SLACK } else { ANSWER };
+            let patience =
+                if matches!(due.request.ask, Ask::Power(..)) { timeout + self.slack() } else { ANSWER };
             let is_late = self.now > due.begins + patience && self.wires[*line].is_punctual(self.now);
             due.is_due && is_late && !self.wires[*line].wire.lock().unwrap().closed
         });

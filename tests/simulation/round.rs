@@ -87,13 +87,14 @@ fn rates(rng: &mut Rng) -> [u64; FAULTS] {
 }
 
 /// Troubles that need each other to do harm.
-const THEMES: [&[Seen]; 6] = [
+const THEMES: [&[Seen]; 7] = [
     &[Seen::Leaves, Seen::Arrives, Seen::StopIsLate],
     &[Seen::LosesSight, Seen::AgentDies, Seen::ScanUnsure],
     &[Seen::AgentDies, Seen::Restarts, Seen::Starts, Seen::ScanSlow],
     &[Seen::Restarts, Seen::Starts, Seen::ScanSlow],
     &[Seen::LibvirtDies, Seen::LibvirtHangs, Seen::Restarts],
     &[Seen::IgnoresTerm, Seen::StopIsLate, Seen::Restarts, Seen::Starts],
+    &[Seen::AgentHeldUp, Seen::Leaves, Seen::Restarts, Seen::Starts, Seen::StopIsLate],
 ];
 
 fn dense_rates(rng: &mut Rng) -> [u64; FAULTS] {
@@ -136,7 +137,7 @@ fn begin_anything(world: &Arc<World>, spawner: &Spawner, rng: &mut Rng, (asks, s
         asked: Vec::new(),
     };
     let pause = rng.pick(strikes).unwrap_or(1000);
-    spawner.begin(0, fate::strike(world.clone(), until, pause));
+    spawner.begin(0, fate::strike(world.clone(), spawner.clone(), until, pause));
     spawner.begin(0, guests::ask(world.clone(), habits));
     spawner.begin(0, end(world.clone(), spawner.clone(), until));
 }

@@ -55,6 +55,7 @@ seen! {
     AgentDiesWriting = "the agent is killed while it writes its journal",
     AgentDiesActing = "the agent is killed while it acts",
     AgentStops = "the agent is stopped by SIGTERM and comes back",
+    AgentHeldUp = "the agent is held up for a while, and goes on",
     JournalTorn = "the journal's last line is half",
     JournalFull = "the journal cannot be written",
     // What guests do.

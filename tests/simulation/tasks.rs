@@ -11,6 +11,7 @@ use std::rc::Rc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Wake, Waker};
+use std::time::Duration;
 
 use crate::rng::Rng;
 
@@ -21,6 +22,8 @@ type Work = Pin<Box<dyn Future<Output = ()>>>;
 enum Command {
     Begin(Group, Work),
     End(Group),
+    Hold(Group),
+    LetGo(Group),
     Finish,
 }
 
@@ -36,6 +39,16 @@ impl Spawner {
     /// Ends all tasks of a group, wherever they are.
     pub(crate) fn end(&self, group: Group) {
         self.0.borrow_mut().push(Command::End(group));
+    }
+
+    /// None of a group's tasks goes on for so long, whatever they wait for; then all of them may at once.
+    pub(crate) fn hold_up(&self, group: Group, time: Duration) {
+        self.0.borrow_mut().push(Command::Hold(group));
+        let spawner = self.clone();
+        self.begin(0, async move {
+            tokio::time::sleep(time).await;
+            spawner.0.borrow_mut().push(Command::LetGo(group));
+        });
     }
 
     /// Ends everything.
@@ -73,12 +86,13 @@ pub(crate) struct Tasks {
     spawner: Spawner,
     tasks: Vec<Option<(Group, Work, Waker)>>,
     ready: Arc<Ready>,
+    held: Option<Group>,
     rng: Rng,
 }
 
 impl Tasks {
     pub(crate) fn new(spawner: Spawner, rng: Rng) -> Self {
-        Self { spawner, tasks: Vec::new(), ready: Arc::default(), rng }
+        Self { spawner, tasks: Vec::new(), ready: Arc::default(), held: None, rng }
     }
 
     /// Whether all is over.
@@ -97,6 +111,8 @@ impl Tasks {
                         self.tasks.push(Some((group, work, waker)));
                     }
                     Command::End(group) => self.end(|of| of == group),
+                    Command::Hold(group) => self.held = Some(group),
+                    Command::LetGo(group) => self.held = self.held.filter(|held| *held != group),
                     Command::Finish => {
                         self.end(|_| true);
                         return true;
@@ -116,8 +132,13 @@ impl Tasks {
 
     fn next(&mut self) -> Option<usize> {
         let mut ready = self.ready.tasks.lock().unwrap();
-        let place = self.rng.below(ready.len());
-        (place < ready.len()).then(|| ready.remove(place))
+        let Some(held) = self.held else {
+            let place = self.rng.below(ready.len());
+            return (place < ready.len()).then(|| ready.remove(place));
+        };
+        let is_held = |task: usize| self.tasks[task].as_ref().is_some_and(|(group, ..)| *group == held);
+        let free: Vec<usize> = (0..ready.len()).filter(|place| !is_held(ready[*place])).collect();
+        self.rng.pick(&free).map(|place| ready.remove(place))
     }
 }
 

@@ -33,6 +33,9 @@ pub enum CallError {
     /// It does not know the domain.
     #[error("libvirt does not know this domain")]
     NoDomain,
+    /// It was to be stopped and does not run, for whatever reason.
+    #[error("libvirt says that it does not run")]
+    NotRunning,
     /// It refused or failed.
     #[error("libvirt: {0}")]
     Failed(String),
@@ -96,15 +99,19 @@ pub trait Hypervisor: Send + Sync {
     /// The process that was this instance, held again after a restart of the agent. Another process with its number is
     /// not it.
     fn instance_again(&self, id: InstanceId) -> Sighting;
-    /// What libvirt says of the domain now.
+    /// What libvirt says of the domain now, for an order.
     async fn standing(&self, uuid: Uuid) -> Result<Standing, CallError>;
+    /// The same for a question that changes nothing, and that must not keep orders waiting.
+    async fn standing_for_a_look(&self, uuid: Uuid) -> Result<Standing, CallError> {
+        self.standing(uuid).await
+    }
     /// Whether the domain is migrating.
     async fn job(&self, permit: &Permit) -> Result<Job, CallError>;
     /// Aborts the domain's migration; returns when it is over, whichever way.
     async fn abort_job(&self, permit: &Permit) -> Result<(), CallError>;
     /// How to start the domain again after it was stopped.
     async fn recipe(&self, permit: &Permit) -> Result<Recipe, CallError>;
-    /// Stops the domain at once. Its return is no evidence, either way.
+    /// Stops the domain at once. Its return is no evidence, either way; [`CallError::NotRunning`] if it was not libvirt's to stop.
     async fn stop(&self, permit: &Permit) -> Result<(), CallError>;
     /// Starts the domain freshly, never from a saved state. An already running one is no error.
     async fn start(&self, permit: &Permit, recipe: &Recipe) -> Result<(), CallError>;

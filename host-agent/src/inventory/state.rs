@@ -66,7 +66,7 @@ async fn look_among(
             if let Sighting::Runs(_) = hypervisor.process_of(domain.uuid, RECENTLY).await {
                 return Ok(PowerState::On);
             }
-            let standing = settled(hypervisor, domain).await.map_err(|_| Reason::UnknownState)?;
+            let standing = settled_for_a_look(hypervisor, domain).await.map_err(|_| Reason::UnknownState)?;
             if let Some(seen) = glance(hypervisor, domain) {
                 return seen; // it was started meanwhile
             }
@@ -119,14 +119,31 @@ const SETTLE: Duration = Duration::from_secs(3);
 /// How soon it is asked again meanwhile.
 const ASK_AGAIN: Duration = Duration::from_millis(25);
 
-/// libvirt's fresh word on a domain without a process, once it has noticed that. A domain that is known to have moved has
-/// moved, although libvirt forgets it at its restart.
-pub async fn settled(hypervisor: &dyn Hypervisor, domain: &Domain) -> Result<Standing, CallError> {
+/// libvirt's fresh word on a domain without a process, for an order, once libvirt has noticed that there is none. A domain that is
+/// known to have moved has moved, although libvirt forgets it at its restart. `heard` is called each time that libvirt answers.
+pub async fn settled(
+    hypervisor: &dyn Hypervisor,
+    domain: &Domain,
+    heard: impl Fn() + Send,
+) -> Result<Standing, CallError> {
+    settle(hypervisor, domain, || hypervisor.standing(domain.uuid), heard).await
+}
+
+async fn settled_for_a_look(hypervisor: &dyn Hypervisor, domain: &Domain) -> Result<Standing, CallError> {
+    settle(hypervisor, domain, || hypervisor.standing_for_a_look(domain.uuid), || ()).await
+}
+
+async fn settle<Asked: Future<Output = Result<Standing, CallError>>>(
+    hypervisor: &dyn Hypervisor,
+    domain: &Domain,
+    ask: impl Fn() -> Asked,
+    heard: impl Fn(),
+) -> Result<Standing, CallError> {
     let until = Instant::now() + SETTLE;
     loop {
-        let standing = hypervisor.standing(domain.uuid).await?;
-        let runs = matches!(standing, Standing::Active | Standing::Leaving);
-        let noticed = !runs || hypervisor.instance_now(domain) != Sighting::Absent;
+        let standing = ask().await?;
+        heard();
+        let noticed = !standing.runs() || hypervisor.instance_now(domain) != Sighting::Absent;
         if noticed || hypervisor.is_simulated() || Instant::now() > until {
             let was_going = matches!(domain.standing, Standing::Moved | Standing::Leaving);
             let moved = was_going && standing == Standing::ShutOff;

@@ -11,7 +11,7 @@ use std::time::Duration;
 use futures_util::future::{BoxFuture, join};
 use futures_util::stream::{FuturesUnordered, StreamExt};
 use tokio::sync::watch;
-use tokio::time::{Instant, sleep, sleep_until, timeout};
+use tokio::time::{Instant, sleep, sleep_until};
 
 use super::Orders;
 use super::errand::Errand;
@@ -31,40 +31,38 @@ const START_PATIENCE: Duration = Duration::from_secs(10);
 pub(super) type Brought = (Event, Option<Instance>);
 type Steps = FuturesUnordered<BoxFuture<'static, Brought>>;
 
-struct Carrier {
-    orders: Arc<Orders>,
+pub(super) struct Carrier {
+    pub(super) orders: Arc<Orders>,
     errand: Errand,
-    domain: Option<Arc<Domain>>,
-    instance: Option<Instance>,
+    pub(super) domain: Option<Arc<Domain>>,
+    pub(super) instance: Option<Instance>,
     /// The instance whose end is awaited already.
     watched: Option<InstanceId>,
     recipe: watch::Sender<Option<Recipe>>,
     /// libvirt's call to stop it: a start must not overtake it.
-    call: watch::Sender<Call>,
+    pub(super) call: watch::Sender<Call>,
     /// When what is known of it was looked for.
     looked: watch::Sender<Instant>,
+    /// When libvirt was asked what the target does, the last time.
+    asked: watch::Sender<Instant>,
 }
 
 /// libvirt's call to stop a target.
 #[derive(Debug, Clone, Copy)]
-enum Call {
+pub(super) enum Call {
     None,
     UnderWay,
     Returned { ok: bool, at: Instant },
 }
 
 impl Call {
-    fn is_over(&self) -> bool {
+    pub(super) fn is_over(&self) -> bool {
         !matches!(self, Self::UnderWay)
     }
 }
 
 /// No migration comes and goes in less than this.
-const LOOK_IS_GOOD_FOR: Duration = Duration::from_millis(250);
-/// How long libvirt is waited for when its word is not needed for the proof. Its own destroy holds its answers up for 200 ms.
-const SILENCE: Duration = Duration::from_millis(500);
-/// How long to wait for libvirt's call to stop a domain that is gone already.
-const CALL_PATIENCE: Duration = Duration::from_secs(3);
+pub(super) const LOOK_IS_GOOD_FOR: Duration = Duration::from_millis(250);
 
 pub(super) async fn carry_out(orders: Arc<Orders>, errand: Errand, view: watch::Sender<View>) {
     let begun = Instant::now();
@@ -99,10 +97,18 @@ pub(super) async fn carry_out(orders: Arc<Orders>, errand: Errand, view: watch::
         }
         view.send_replace(carrier.view(&order));
         let Some((event, instance)) = steps.next().await else { break };
+        if matches!(event, Event::ProcessGone(..)) {
+            if !carrier.is_about(instance.as_ref()) {
+                continue; // an earlier one's end, told late: it says nothing of the one that is to be stopped now
+            }
+            if carrier.asked.borrow().elapsed() > LOOK_IS_GOOD_FOR {
+                (order, _) = order.on(Event::LookIsOld); // though nobody came to say so in time
+            }
+        }
         carrier.learn(&event, instance);
         (order, step) = order.on(event);
         if carrier.is_stale(&order, step) {
-            let (again, look) = Order::new(carrier.errand.permit.power());
+            let (again, look) = carrier.errand.beginning();
             (order, step) = (again, Some(look));
         }
     }
@@ -122,8 +128,13 @@ impl Carrier {
         let known = orders.inventory.borrow().get(errand.permit.target()).cloned();
         let domain = errand.with_held(known);
         let (recipe, call) = (watch::channel(errand.recipe()).0, watch::channel(Call::None).0);
-        let looked = watch::channel(Instant::now()).0;
-        Self { orders, errand, domain, instance: None, watched: None, recipe, call, looked }
+        let [looked, asked] = [(); 2].map(|()| watch::channel(Instant::now()).0);
+        Self { orders, errand, domain, instance: None, watched: None, recipe, call, looked, asked }
+    }
+
+    /// Whether this is the process that is to be stopped now.
+    fn is_about(&self, instance: Option<&Instance>) -> bool {
+        instance.map(|instance| instance.id) == self.instance.as_ref().map(|instance| instance.id)
     }
 
     /// Takes in what a step brought.
@@ -196,9 +207,14 @@ impl Carrier {
                 steps.push(after(LOOK_IS_GOOD_FOR, Event::LookIsOld));
                 steps.push(after(self.errand.grace, Event::GraceOver));
             }
-            Step::LookAgain => steps.push(self.ask(|orders, permit| {
-                Box::pin(async move { Event::FoundAgain(find_again(&*orders.hypervisor, &permit).await) })
-            })),
+            Step::LookAgain => {
+                let asked = self.asked.clone();
+                steps.push(self.ask(|orders, permit| {
+                    Box::pin(async move {
+                        Event::FoundAgain(find_again(&*orders.hypervisor, &permit, &asked).await)
+                    })
+                }));
+            }
             Step::Kill => {
                 steps.extend(self.kill());
                 steps.extend(self.gone());
@@ -207,7 +223,7 @@ impl Carrier {
             Step::Confirm => {
                 let answered = watch::channel(false).0;
                 steps.push(self.confirm(answered.clone()));
-                steps.push(silence(answered));
+                steps.push(self.silence(answered));
             }
             Step::Start => {
                 self.orders.lock().arbiter.starting(self.errand.permit.target());
@@ -216,7 +232,7 @@ impl Carrier {
         }
     }
 
-    fn ask(
+    pub(super) fn ask(
         &self,
         question: impl FnOnce(Arc<Orders>, Permit) -> BoxFuture<'static, Event>,
     ) -> BoxFuture<'static, Brought> {
@@ -229,42 +245,15 @@ impl Carrier {
         let (known, before) =
             (orders.inventory.borrow().get(permit.target()).cloned(), self.errand.before.clone());
         let domain = self.errand.with_held(known).or_else(|| self.domain.clone());
+        let asked = self.asked.clone();
         Box::pin(async move {
             match domain {
                 Some(domain) => {
-                    let found = find(&*orders.hypervisor, &permit, &domain, &recipe).await;
+                    let found = find(&*orders.hypervisor, &permit, &domain, (&recipe, &asked)).await;
                     before.map_or(found.clone(), |before| before.only_what_it_was_about(&permit, found))
                 }
                 None => (Event::Found(Found::Nothing("the domain is no longer known".into())), None),
             }
-        })
-    }
-
-    /// libvirt's fresh word on how it ended. What is known to have moved has moved, also where libvirt has forgotten that.
-    fn confirm(&self, answered: watch::Sender<bool>) -> BoxFuture<'static, Brought> {
-        let (call, gone) = (self.call.subscribe(), Instant::now());
-        let ended =
-            |domain: &Arc<Domain>| Domain { instance: self.instance.clone(), ..Domain::clone(domain) };
-        let domain = self.domain.as_ref().map(ended);
-        self.ask(|orders, permit| {
-            Box::pin(async move {
-                let ended = match &domain {
-                    Some(domain) => settled(&*orders.hypervisor, domain).await,
-                    None => orders.hypervisor.standing(permit.target()).await,
-                };
-                let is_silent = matches!(ended, Err(CallError::Unreachable(_) | CallError::Deadline(_)));
-                answered.send_replace(!is_silent);
-                let event = match ended {
-                    Err(CallError::NoDomain) => forgotten(call, gone).await,
-                    Err(error @ (CallError::Unreachable(_) | CallError::Deadline(_))) => {
-                        Event::Unconfirmable(error.to_string())
-                    }
-                    ended => Event::Confirmed(told(ended)),
-                };
-                let now = domain.map(|domain| orders.hypervisor.instance_now(&domain));
-                let runs = matches!(now, Some(Sighting::Runs(_)));
-                if runs { Event::RunsAgain } else { event }
-            })
         })
     }
 
@@ -274,20 +263,27 @@ impl Carrier {
         Box::pin(async move {
             let result = orders.hypervisor.stop(&permit).await;
             call.send_replace(Call::Returned { ok: result.is_ok(), at: Instant::now() });
+            let result = if result == Err(CallError::NotRunning) { Ok(()) } else { result }; // nothing to be hastened
             (Event::StopReturned(told(result)), None)
         })
     }
 
     fn kill(&self) -> Option<BoxFuture<'static, Brought>> {
         let instance = self.instance.as_ref()?;
-        let error = instance.process.kill().err().filter(|_| !instance.process.is_gone())?;
-        let why = format!("SIGKILL could not be sent: {error}");
+        let why = if instance.process.is_gone() {
+            "it had ended before SIGKILL was sent".to_owned()
+        } else {
+            let error = instance.process.kill().err().filter(|_| !instance.process.is_gone())?;
+            format!("SIGKILL could not be sent: {error}")
+        };
         Some(Box::pin(std::future::ready((Event::KillFailed(why), None))))
     }
 
     /// Waits for the end of the instance that is to be stopped, and looks whether another runs in its place.
     fn gone(&mut self) -> Option<BoxFuture<'static, Brought>> {
-        let instance = self.instance.clone().filter(|instance| self.watched != Some(instance.id))?;
+        // The end of one that is watched may have been told while the order looked elsewhere.
+        let is_news = |instance: &Instance| self.watched != Some(instance.id) || instance.process.is_gone();
+        let instance = self.instance.clone().filter(is_news)?;
         self.watched = Some(instance.id);
         let orders = self.orders.clone();
         // What was held only since before a restart may not have been the domain's only process.
@@ -308,7 +304,7 @@ impl Carrier {
                         Some(domain) => runs_again(&*orders.hypervisor, &domain, &instance, since).await,
                         None => true, // nobody looked: look again
                     };
-                    return (Event::ProcessGone(proof, another), None);
+                    return (Event::ProcessGone(proof, another), Some(instance));
                 }
             }
         }))
@@ -328,7 +324,8 @@ impl Carrier {
             };
             let _ = call.wait_for(Call::is_over).await;
             if let Some(domain) = &domain
-                && let Ok(Standing::Moved | Standing::Leaving) = settled(&*orders.hypervisor, domain).await
+                && let Ok(Standing::Moved | Standing::Leaving) =
+                    settled(&*orders.hypervisor, domain, || ()).await
             {
                 let why = "somebody started it meanwhile, and it moved to another host";
                 return (Event::StartFailed(why.into()), None);
@@ -359,29 +356,6 @@ fn after(time: Duration, event: Event) -> BoxFuture<'static, Brought> {
     })
 }
 
-/// libvirt was asked how a target ended. That it has answered, with whatever, is no silence.
-fn silence(answered: watch::Sender<bool>) -> BoxFuture<'static, Brought> {
-    Box::pin(async move {
-        sleep(SILENCE).await;
-        if *answered.borrow() {
-            std::future::pending::<()>().await;
-        }
-        (Event::LibvirtIsSilent, None)
-    })
-}
-
-/// libvirt forgets a transient domain with its run, whether it stopped it or saw it move; its own call to stop it tells which.
-/// One that had returned long before the process was gone told nothing.
-async fn forgotten(mut call: watch::Receiver<Call>, gone: Instant) -> Event {
-    let returned = timeout(CALL_PATIENCE, call.wait_for(Call::is_over)).await;
-    match returned.ok().and_then(Result::ok).map(|call| *call) {
-        Some(Call::Returned { ok: true, at }) if at + LOOK_IS_GOOD_FOR >= gone => Event::StoppedAndForgotten,
-        Some(Call::None | Call::UnderWay | Call::Returned { .. }) | None => {
-            Event::Confirmed(Err(CallError::NoDomain.to_string()))
-        }
-    }
-}
-
-fn told<T>(result: Result<T, CallError>) -> Result<T, String> {
+pub(super) fn told<T>(result: Result<T, CallError>) -> Result<T, String> {
     result.map_err(|error| error.to_string())
 }

@@ -22,7 +22,7 @@ pub(super) async fn find(
     hypervisor: &dyn Hypervisor,
     permit: &Permit,
     domain: &Domain,
-    recipe: &watch::Sender<Option<Recipe>>,
+    (recipe, asked): (&watch::Sender<Option<Recipe>>, &watch::Sender<Instant>),
 ) -> Brought {
     let known = domain.instance.clone().filter(|instance| !instance.process.is_gone());
     let sighting = known.map_or_else(|| hypervisor.instance_now(domain), Sighting::Runs);
@@ -30,20 +30,20 @@ pub(super) async fn find(
         return (Event::Found(Found::Nothing("its process could not be looked for".into())), None);
     }
     let Some(instance) = sighting.instance() else {
-        let brought = look_without_process(hypervisor, permit, domain).await;
+        let brought = look_without_process(hypervisor, permit, domain, asked).await;
         if brought.1.is_some() {
             take_recipe(hypervisor, permit, domain, recipe).await;
         }
         return brought;
     };
     take_recipe(hypervisor, permit, domain, recipe).await;
-    let found = match ask_for_job(hypervisor, permit).await {
+    let found = match ask_for_job(hypervisor, permit, asked).await {
         // It may run elsewhere before libvirt here can say so: only libvirt's word would do.
         Found::Unattended if matches!(domain.standing, Standing::Leaving | Standing::Moved) => {
             Found::Nothing("it was migrating when it was last seen, and libvirt does not answer".into())
         }
-        // It ended by itself while libvirt was asked, and a migration ends a source, too.
-        Found::Unattended if instance.process.is_gone() => Found::Ending,
+        // It ended by itself since libvirt was asked, and a migration ends a source, too.
+        Found::Running | Found::Unattended if instance.process.is_gone() => Found::Ending,
         Found::Unattended if domain.standing == Standing::Unclear && permit.power() != Power::On => {
             Found::Nothing("libvirt has not told of it since the agent's start, and does not answer".into())
         }
@@ -80,7 +80,12 @@ async fn take_recipe(
 }
 
 /// How a domain runs that libvirt was to stop and has not. libvirt answers at once, or it is held up by that very stop.
-pub(super) async fn find_again(hypervisor: &dyn Hypervisor, permit: &Permit) -> Found {
+pub(super) async fn find_again(
+    hypervisor: &dyn Hypervisor,
+    permit: &Permit,
+    asked: &watch::Sender<Instant>,
+) -> Found {
+    asked.send_replace(Instant::now());
     match timeout(SECOND_LOOK_PATIENCE, hypervisor.job(permit)).await {
         Ok(Ok(Job::None)) => Found::Running,
         Ok(Ok(Job::Leaving)) => Found::Leaving,
@@ -95,22 +100,25 @@ const SECOND_LOOK_PATIENCE: Duration = Duration::from_millis(300);
 
 /// How a domain with a process runs, by libvirt's word. A libvirt that is there but does not take the question now is asked
 /// again: a target is killed without its word only if there is none to be had.
-async fn ask_for_job(hypervisor: &dyn Hypervisor, permit: &Permit) -> Found {
+async fn ask_for_job(hypervisor: &dyn Hypervisor, permit: &Permit, asked: &watch::Sender<Instant>) -> Found {
     let until = Instant::now() + JOB_PATIENCE;
     loop {
+        asked.send_replace(Instant::now());
         match hypervisor.job(permit).await {
             Ok(Job::None) => return Found::Running,
             Ok(Job::Leaving) => return Found::Leaving,
             Ok(Job::Arriving) => return Found::Arriving,
             Ok(Job::Ended) | Err(CallError::NoDomain) => return Found::Ending,
             Err(CallError::Unreachable(_) | CallError::Deadline(_)) => return Found::Unattended,
-            Err(CallError::Busy | CallError::Failed(_)) if !hypervisor.is_connected() => {
+            Err(CallError::Busy | CallError::Failed(_) | CallError::NotRunning)
+                if !hypervisor.is_connected() =>
+            {
                 return Found::Unattended;
             }
             // Calls that are under way end meanwhile: what is left hangs.
             Err(CallError::Busy) if Instant::now() > until => return Found::Unattended,
             Err(CallError::Failed(why)) if Instant::now() > until => return Found::Nothing(why),
-            Err(CallError::Busy | CallError::Failed(_)) => sleep(RETRY_JOB).await,
+            Err(CallError::Busy | CallError::Failed(_) | CallError::NotRunning) => sleep(RETRY_JOB).await,
         }
     }
 }
@@ -120,8 +128,13 @@ const JOB_PATIENCE: Duration = Duration::from_secs(3);
 const RETRY_JOB: Duration = Duration::from_millis(50);
 
 /// libvirt's fresh word, and whether any process of the domain is there that its files do not tell of.
-async fn look_without_process(hypervisor: &dyn Hypervisor, permit: &Permit, domain: &Domain) -> Brought {
-    let standing = match settled(hypervisor, domain).await {
+async fn look_without_process(
+    hypervisor: &dyn Hypervisor,
+    permit: &Permit,
+    domain: &Domain,
+    asked: &watch::Sender<Instant>,
+) -> Brought {
+    let standing = match settled(hypervisor, domain, || ()).await {
         Ok(standing) => Ok(standing),
         Err(CallError::NoDomain) => Err(()),
         Err(error) => return (Event::Found(Found::Nothing(error.to_string())), None),
@@ -135,7 +148,7 @@ async fn look_without_process(hypervisor: &dyn Hypervisor, permit: &Permit, doma
     let proof = Proof::never_ran_here(standing, &stray);
     match stray.instance().filter(|_| may_be_ours(standing)) {
         Some(instance) if standing == Standing::Active => {
-            (Event::Found(ask_for_job(hypervisor, permit).await), Some(instance))
+            (Event::Found(ask_for_job(hypervisor, permit, asked).await), Some(instance))
         }
         Some(instance) => (Event::Found(Found::Unattended), Some(instance)),
         None => (Event::Found(Found::NotRunning(standing, proof)), None),

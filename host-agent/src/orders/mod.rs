@@ -6,6 +6,7 @@
 
 mod carry;
 mod clock;
+mod confirm;
 mod errand;
 mod find;
 mod open;

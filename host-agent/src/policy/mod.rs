@@ -236,6 +236,7 @@ impl Policy {
         inventory: &Inventory,
     ) -> Result<Permit, Refusal> {
         self.may_ask(guest, power.into(), inventory)?;
+        alive(guest)?;
         let source = inventory.get(guest.uuid()).map(|domain| Source::Domain(domain));
         let (domain, rule) = self.allowed(source, power.into(), target, inventory)?;
         let key = guest.signer().map(|signer| format!("; signed with key {}", signer.id()));
@@ -252,10 +253,21 @@ impl Policy {
         inventory: &Inventory,
     ) -> Result<Permit, Refusal> {
         self.may_call(caller, power.into(), inventory)?;
+        if let Caller::Guest(guest) = caller {
+            alive(guest)?;
+        }
         let source = Source::of(caller, inventory);
         let (domain, rule) = self.allowed(source, power.into(), target, inventory)?;
         Ok(Permit::new(caller.asker(), (domain.uuid, domain.name.clone()), power, rule))
     }
+}
+
+/// The dead change nothing: what a guest's process had still written when it ended is read, and refused.
+fn alive(guest: &Guest) -> Result<(), Refusal> {
+    if guest.instance().process.is_gone() {
+        return Err(Refusal { reason: Reason::Condemned, rule: "the guest's own process has ended".into() });
+    }
+    Ok(())
 }
 
 #[cfg(test)]

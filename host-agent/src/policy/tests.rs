@@ -197,6 +197,21 @@ async fn a_permit_says_who_may_do_what_to_whom_and_by_which_rule() {
 }
 
 #[tokio::test]
+async fn a_guest_whose_own_process_has_ended_gets_no_permit() {
+    let (web1, inventory) = guest_among(&[("web1", "web"), ("web2", "web")]).await;
+    let target = "web2".parse().unwrap();
+    let before = Policy::default().permit(&web1, Power::Off, &target, &inventory);
+
+    web1.instance().process.kill().unwrap();
+
+    let refused = Policy::default().permit(&web1, Power::Off, &target, &inventory).unwrap_err();
+    let by_struct = Caller::Guest(web1);
+    let by_struct = Policy::default().permit_for(&by_struct, Power::Off, &target, &inventory).unwrap_err();
+    assert!(before.is_ok());
+    assert_eq!([refused.reason, by_struct.reason], [Reason::Condemned; 2]);
+}
+
+#[tokio::test]
 async fn a_guest_is_told_the_same_of_what_is_not_its_own_and_of_what_is_not_there() {
     let (web1, inventory) = guest_among(&[("web1", "web"), ("db1", "db")]).await;
     let refusal = |name: &str| {

@@ -6,6 +6,7 @@ use fence_vmchannel_host_agent::hypervisor::CallError;
 use uuid::Uuid;
 
 use super::{Daemon, State};
+use crate::fate::HELD_UP;
 use crate::seen::Seen;
 
 /// What becomes of a call.
@@ -42,7 +43,8 @@ impl State {
             Seen::LibvirtDies,
             Seen::LibvirtHangs,
         ];
-        if delayed.into_iter().any(|fault| self.has(fault)) { 62_000 } else { 100 }
+        let held_up = if self.has(Seen::AgentHeldUp) { 2 * HELD_UP } else { 0 };
+        held_up + if delayed.into_iter().any(|fault| self.has(fault)) { 62_000 } else { 100 }
     }
 
     /// Whether what this agent does has an effect.

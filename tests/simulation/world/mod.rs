@@ -47,6 +47,8 @@ pub(crate) struct AgentSide {
     pub(crate) stopping: Option<watch::Sender<bool>>,
     /// The same, after it was used.
     pub(crate) kept: Option<watch::Sender<bool>>,
+    /// Until when it is held up.
+    pub(crate) held_until: u64,
     /// It was killed in the middle of a turn, which ends without any effect.
     pub(crate) is_dying: bool,
 }

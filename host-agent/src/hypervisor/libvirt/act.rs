@@ -27,13 +27,13 @@ pub(super) enum Started {
     Already,
 }
 
-/// Stops the domain at once, without asking the guest. One that does not run is no error.
+/// Stops the domain at once, without asking the guest.
 pub(super) fn destroy(connect: &Connect, uuid: Uuid) -> Result<(), CallError> {
     let handle = lookup(connect, uuid)?;
     match handle.destroy_flags(sys::VIR_DOMAIN_DESTROY_DEFAULT) {
         Ok(_) => Ok(()),
         Err(error) if error.code() == ErrorNumber::OperationInvalid && handle.is_active() == Ok(false) => {
-            Ok(())
+            Err(CallError::NotRunning)
         }
         Err(error) => Err(call_error(error)),
     }

@@ -206,6 +206,39 @@ pub(super) fn running_job(domain: &Domain) -> Result<Option<c_int>, Error> {
     Ok((found && runs.iter().any(|job| c_int::try_from(*job) == Ok(kind))).then_some(operation))
 }
 
+/// State and reason of all domains, in one call. Those of which libvirt does not tell are left out.
+pub(super) fn states(connect: &Connect) -> Result<Vec<(Uuid, u32, c_int)>, Error> {
+    let mut records: *mut sys::virDomainStatsRecordPtr = std::ptr::null_mut();
+    // SAFETY: `records` is valid for writing.
+    let count = unsafe {
+        sys::virConnectGetAllDomainStats(connect.as_ptr(), sys::VIR_DOMAIN_STATS_STATE, &mut records, 0)
+    };
+    let Ok(count) = usize::try_from(count) else { return Err(Error::last_error()) };
+    if records.is_null() {
+        return Ok(Vec::new());
+    }
+    // SAFETY: libvirt allocated so many records, each a valid pointer, until they are freed below.
+    unsafe {
+        let told = std::slice::from_raw_parts(records, count);
+        let states = told.iter().filter_map(|record| state(&**record)).collect();
+        sys::virDomainStatsRecordListFree(records);
+        Ok(states)
+    }
+}
+
+fn state(record: &sys::virDomainStatsRecord) -> Option<(Uuid, u32, c_int)> {
+    let (mut uuid, mut state, mut reason) = ([0; sys::VIR_UUID_BUFLEN as usize], 0, 0);
+    // SAFETY: the record and its domain are libvirt's until they are freed; the buffers have the lengths that it writes.
+    let is_told = unsafe {
+        let (parameters, count) = (record.params, record.nparams);
+        let (of_state, of_reason) = (c"state.state".as_ptr(), c"state.reason".as_ptr());
+        sys::virDomainGetUUID(record.dom, uuid.as_mut_ptr()) == 0
+            && sys::virTypedParamsGetInt(parameters, count, of_state, &mut state) == 1
+            && sys::virTypedParamsGetInt(parameters, count, of_reason, &mut reason) == 1
+    };
+    Some((Uuid::from_bytes(uuid), u32::try_from(state).ok()?, reason)).filter(|_| is_told)
+}
+
 /// Asks libvirt to abort the domain's job.
 pub(super) fn abort_job(domain: &Domain) -> Result<(), Error> {
     // SAFETY: the domain holds a valid pointer.

@@ -4,7 +4,7 @@
 //!
 //! Invariant: blocking; runs on the pool's threads only.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -13,6 +13,7 @@ use virt::connect::Connect;
 use virt::domain::Domain as Handle;
 use virt_sys as sys;
 
+use super::ffi;
 use super::link::call_error;
 use super::process::instance_in_time;
 use crate::domain::{Domain, Mode, Standing};
@@ -35,15 +36,36 @@ impl Share {
         (0..of).map(move |number| Self { number, of })
     }
 
+    /// What reading it is about: no domain.
+    pub(super) fn subject(self) -> Uuid {
+        Uuid::from_u128(1 + self.number)
+    }
+
     fn has(self, uuid: Uuid) -> bool {
         uuid.as_u128() % self.of == self.number
     }
 }
 
-/// How many domains there are, running or not.
-pub(super) fn count(connect: &Connect) -> Result<u32, CallError> {
-    let active = connect.num_of_domains().map_err(call_error)?;
-    Ok(active.saturating_add(connect.num_of_defined_domains().map_err(call_error)?))
+/// What libvirt tells of all domains at once: a question less about each of them.
+#[derive(Debug)]
+pub(super) struct Overview {
+    standings: HashMap<Uuid, Standing>,
+    transient: HashSet<Uuid>,
+    /// How many domains there are, running or not.
+    pub(super) count: usize,
+}
+
+pub(super) fn overview(connect: &Connect) -> Result<Overview, CallError> {
+    let (active, defined) = (connect.num_of_domains(), connect.num_of_defined_domains());
+    let count = active.map_err(call_error)?.saturating_add(defined.map_err(call_error)?);
+    // A driver that cannot tell them all at once is asked about one after the other.
+    let states = ffi::states(connect).unwrap_or_default();
+    let standings = states.into_iter().map(|(uuid, state, reason)| (uuid, standing_by(state, reason)));
+    Ok(Overview {
+        standings: standings.collect(),
+        transient: transient(connect)?,
+        count: usize::try_from(count).unwrap_or(usize::MAX),
+    })
 }
 
 /// How to look at a domain. Cheap to clone.
@@ -62,21 +84,20 @@ impl Look {
 
     /// Every domain of this share of them. One that vanishes meanwhile is left out; so is one whose XML cannot be used, with a
     /// warning. Any other error fails the whole list, as a domain that is missing in it would pass for gone.
-    pub(super) fn all(&self, connect: &Connect, share: Share) -> Result<Vec<Domain>, CallError> {
-        let handles = connect.list_all_domains(0).map_err(call_error)?;
-        let transient = transient(connect)?;
+    pub(super) fn all(
+        &self,
+        connect: &Connect,
+        share: Share,
+        overview: &Overview,
+    ) -> Result<Vec<Domain>, CallError> {
         let mut domains = Vec::new();
-        for handle in handles {
+        for handle in connect.list_all_domains(0).map_err(call_error)? {
             let uuid = handle.get_uuid().map_err(call_error)?;
             if !share.has(uuid) {
                 continue;
             }
-            let persistent = !transient.contains(&uuid);
-            match self.read(&handle, persistent) {
-                Ok((standing, Ok(xml))) => {
-                    domains.push(self.domain(standing, persistent, xml));
-                }
-                Ok((_, Err(error))) => self.tell(uuid, &error.to_string()),
+            match self.listed(&handle, uuid, overview) {
+                Ok(domain) => domains.extend(domain),
                 Err(CallError::NoDomain) => {}
                 Err(error) => return Err(error),
             }
@@ -84,10 +105,31 @@ impl Look {
         Ok(domains)
     }
 
+    /// One of the list; `None` if its XML cannot be used.
+    fn listed(&self, handle: &Handle, uuid: Uuid, overview: &Overview) -> Result<Option<Domain>, CallError> {
+        let told = overview.standings.get(&uuid).copied();
+        let persistent = match told {
+            Some(_) => !overview.transient.contains(&uuid),
+            None => handle.is_persistent().map_err(call_error)?, // it came later
+        };
+        let (standing, xml) = self.read(handle, persistent, told)?;
+        let mut domain = match xml {
+            Ok(xml) => self.domain(standing, persistent, xml),
+            Err(error) => {
+                self.tell(uuid, &error.to_string());
+                return Ok(None);
+            }
+        };
+        if told.is_some() && domain.instance.is_some() && !domain.standing.runs() {
+            domain.standing = standing_of(handle)?; // it was started since all of them were asked about
+        }
+        Ok(Some(domain))
+    }
+
     pub(super) fn one(&self, connect: &Connect, uuid: Uuid) -> Result<Domain, CallError> {
         let handle = Handle::lookup_by_uuid(connect, uuid).map_err(call_error)?;
         let persistent = handle.is_persistent().map_err(call_error)?;
-        let (standing, xml) = self.read(&handle, persistent)?;
+        let (standing, xml) = self.read(&handle, persistent, None)?;
         let xml = xml.map_err(|error| CallError::Failed(error.to_string()))?;
         Ok(self.domain(standing, persistent, xml))
     }
@@ -96,8 +138,9 @@ impl Look {
         &self,
         handle: &Handle,
         persistent: bool,
+        told: Option<Standing>,
     ) -> Result<(Standing, Result<DomainXml, XmlError>), CallError> {
-        let standing = standing_of(handle)?;
+        let standing = told.map_or_else(|| standing_of(handle), Ok)?;
         let parse = |flags| -> Result<_, CallError> {
             let text = handle.get_xml_desc(flags).map_err(call_error)?;
             Ok(domain_xml::parse(&text, &self.guests_dir))
@@ -158,7 +201,11 @@ fn is_leaving(reason: i32) -> bool {
 
 pub(super) fn standing_of(handle: &Handle) -> Result<Standing, CallError> {
     let (state, reason) = handle.get_state().map_err(call_error)?;
-    Ok(match state {
+    Ok(standing_by(state, reason))
+}
+
+fn standing_by(state: sys::virDomainState, reason: i32) -> Standing {
+    match state {
         // The last moments of a migration: the other host may go on with it at any time.
         sys::VIR_DOMAIN_PAUSED if is_leaving(reason) => Standing::Leaving,
         sys::VIR_DOMAIN_RUNNING
@@ -172,5 +219,5 @@ pub(super) fn standing_of(handle: &Handle) -> Result<Standing, CallError> {
         }
         sys::VIR_DOMAIN_SHUTOFF => Standing::ShutOff,
         _ => Standing::Unclear,
-    })
+    }
 }

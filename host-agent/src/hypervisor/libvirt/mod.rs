@@ -15,10 +15,11 @@ mod place;
 mod pool;
 pub mod process;
 mod scan;
+mod turns;
 
 use std::collections::HashSet;
 use std::path::PathBuf;
-use std::sync::{Mutex, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -39,8 +40,10 @@ use crate::policy::Permit;
 
 /// All domains at once may take longer: libvirt holds the list back while any domain is being destroyed.
 const LIST_DEADLINE: Duration = Duration::from_secs(30);
+/// What a listing is about; its shares are about other UUIDs that no domain has.
+const ALL: Uuid = Uuid::nil();
 /// From so many domains on the list is read in shares, each on a connection of its own.
-const MANY: u32 = 256;
+const MANY: usize = 256;
 const SHARES: u128 = 3;
 /// Asking for a job must not delay a stop.
 const JOB_DEADLINE: Duration = Duration::from_secs(1);
@@ -114,7 +117,7 @@ impl Libvirt {
         loop {
             let once = recipe.clone();
             let start = move |connect: &_| act::start(connect, uuid, &once);
-            let started = self.pool.call(Lane::Act, START_DEADLINE, start).await?;
+            let started = self.pool.call((Lane::Act, uuid), START_DEADLINE, start).await?;
             if started == Started::Now || self.runs(permit.name().as_str(), uuid) {
                 return Ok(());
             }
@@ -144,18 +147,20 @@ impl Hypervisor for Libvirt {
     }
 
     async fn domains(&self) -> Result<Vec<Domain>, CallError> {
-        let count = self.pool.call(Lane::Look, LIST_DEADLINE, look::count).await?;
-        let shares = if count < MANY { 1 } else { SHARES };
+        let overview = self.pool.call((Lane::Look, ALL), LIST_DEADLINE, look::overview).await?;
+        let overview = Arc::new(overview);
+        let shares = if overview.count < MANY { 1 } else { SHARES };
         let one = |share| {
-            let look = self.look.clone();
-            self.pool.call(Lane::Look, LIST_DEADLINE, move |connect| look.all(connect, share))
+            let (look, overview) = (self.look.clone(), overview.clone());
+            let all = move |connect: &_| look.all(connect, share, &overview);
+            self.pool.call((Lane::Look, share.subject()), LIST_DEADLINE, all)
         };
         Ok(try_join_all(Share::all(shares).map(one)).await?.into_iter().flatten().collect())
     }
 
     async fn domain(&self, uuid: Uuid) -> Result<Domain, CallError> {
         let look = self.look.clone();
-        self.pool.call(Lane::Look, self.call_deadline, move |connect| look.one(connect, uuid)).await
+        self.pool.call((Lane::Look, uuid), self.call_deadline, move |connect| look.one(connect, uuid)).await
     }
 
     fn instance_now(&self, domain: &Domain) -> Sighting {
@@ -177,17 +182,24 @@ impl Hypervisor for Libvirt {
     }
 
     async fn standing(&self, uuid: Uuid) -> Result<Standing, CallError> {
-        self.pool.call(Lane::Look, self.call_deadline, move |connect| look::standing(connect, uuid)).await
+        let standing = move |connect: &_| look::standing(connect, uuid);
+        self.pool.call((Lane::Decide, uuid), self.call_deadline, standing).await
+    }
+
+    async fn standing_for_a_look(&self, uuid: Uuid) -> Result<Standing, CallError> {
+        let standing = move |connect: &_| look::standing(connect, uuid);
+        self.pool.call((Lane::Look, uuid), self.call_deadline, standing).await
     }
 
     async fn job(&self, permit: &Permit) -> Result<Job, CallError> {
         let uuid = permit.target();
-        self.pool.call(Lane::Look, JOB_DEADLINE, move |connect| act::job(connect, uuid)).await
+        self.pool.call((Lane::Decide, uuid), JOB_DEADLINE, move |connect| act::job(connect, uuid)).await
     }
 
     async fn abort_job(&self, permit: &Permit) -> Result<(), CallError> {
         let uuid = permit.target();
-        self.pool.call(Lane::Act, self.call_deadline, move |connect| act::abort_job(connect, uuid)).await?;
+        let abort = move |connect: &_| act::abort_job(connect, uuid);
+        self.pool.call((Lane::Act, uuid), self.call_deadline, abort).await?;
         // libvirt returns at once; the job ends up to some seconds later.
         while self.job(permit).await? == Job::Leaving {
             tokio::time::sleep(START_AGAIN).await;
@@ -197,12 +209,13 @@ impl Hypervisor for Libvirt {
 
     async fn recipe(&self, permit: &Permit) -> Result<Recipe, CallError> {
         let uuid = permit.target();
-        self.pool.call(Lane::Look, self.call_deadline, move |connect| act::recipe(connect, uuid)).await
+        let recipe = move |connect: &_| act::recipe(connect, uuid);
+        self.pool.call((Lane::Decide, uuid), self.call_deadline, recipe).await
     }
 
     async fn stop(&self, permit: &Permit) -> Result<(), CallError> {
         let uuid = permit.target();
-        self.pool.call(Lane::Act, STOP_DEADLINE, move |connect| act::destroy(connect, uuid)).await
+        self.pool.call((Lane::Act, uuid), STOP_DEADLINE, move |connect| act::destroy(connect, uuid)).await
     }
 
     async fn start(&self, permit: &Permit, recipe: &Recipe) -> Result<(), CallError> {

@@ -2,28 +2,36 @@
 //!
 //! In:  a blocking operation on a connection. Out: its result, or that the deadline passed.
 //!
-//! Invariant: a caller never waits past its deadline, and the threads that hang are bounded. libvirtd serves 5 calls at a
-//! time for each connection, so each call has a connection of its own; lookups have room that slow stops cannot take.
+//! Invariant: nobody waits longer than for a place and then for the deadline, and the threads that hang are bounded. libvirtd
+//! serves 5 calls at a time for each connection, so each call has a connection of its own. Each lane has its own room: neither what
+//! guests ask nor a slow stop keeps libvirt's word from an order.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::Semaphore;
+use tokio::time::timeout;
+use uuid::Uuid;
 use virt::connect::Connect;
 
 use super::link::Link;
+use super::turns::Turns;
 use crate::hypervisor::CallError;
 
 /// Lookups at the same time; a long list takes some of them.
 const LOOKS: usize = 6;
-/// Calls that hang after their deadline, before no more are begun.
-const MAX_HUNG: usize = 32;
+/// Questions of orders at the same time.
+const DECISIONS: usize = 8;
+/// Calls of one lane that hang after their deadline, before no more are begun. libvirtd's own threads are 20 by default.
+const MAX_HUNG: usize = 8;
 
 /// What a call is for.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) enum Lane {
     /// It only asks.
     Look,
+    /// An order goes by what it brings.
+    Decide,
     /// It changes a domain; it may take long.
     Act,
 }
@@ -42,8 +50,7 @@ impl Threads {
         &self,
         work: impl FnOnce() -> T + Send + 'static,
     ) -> Result<T, CallError> {
-        let permit =
-            self.0.clone().acquire_owned().await.map_err(|_| CallError::Failed("stopping".to_owned()))?;
+        let permit = self.0.clone().acquire_owned().await.map_err(|_| stopping())?;
         let result = tokio::task::spawn_blocking(move || {
             let result = work();
             drop(permit);
@@ -71,9 +78,22 @@ pub(super) enum Supply {
 pub(super) struct Pool {
     supply: Arc<Supply>,
     idle: Arc<Idle>,
-    looks: Semaphore,
-    acts: Semaphore,
+    looks: Track,
+    decisions: Track,
+    acts: Track,
+    turns: Turns,
+}
+
+/// The room of one lane.
+struct Track {
+    places: Semaphore,
     threads: Threads,
+}
+
+impl Track {
+    fn new(size: usize) -> Self {
+        Self { places: Semaphore::new(size), threads: Threads::new(size + MAX_HUNG) }
+    }
 }
 
 struct Idle {
@@ -87,9 +107,10 @@ impl Pool {
         Self {
             supply: Arc::new(supply),
             idle: Arc::new(Idle { links: Mutex::default(), room: size }),
-            looks: Semaphore::new(LOOKS),
-            acts: Semaphore::new(size),
-            threads: Threads::new(size + LOOKS + MAX_HUNG),
+            looks: Track::new(LOOKS),
+            decisions: Track::new(DECISIONS),
+            acts: Track::new(size),
+            turns: Turns::default(),
         }
     }
 
@@ -100,41 +121,43 @@ impl Pool {
         }
     }
 
-    /// Runs the operation on a connection. After the deadline it may still take effect.
+    /// Runs the operation about a domain on a connection. After the deadline it may still take effect. Where it does not come to
+    /// its turn because others about the same domain hang, libvirt is silent about this domain; [`CallError::Busy`] says nothing of
+    /// libvirt.
     pub(super) async fn call<T: Send + 'static>(
         &self,
-        lane: Lane,
+        (lane, about): (Lane, Uuid),
         deadline: Duration,
         operation: impl FnOnce(&Connect) -> Result<T, CallError> + Send + 'static,
     ) -> Result<T, CallError> {
-        if self.threads.are_exhausted() {
-            return Err(CallError::Busy);
-        }
-        match tokio::time::timeout(deadline, self.run(lane, operation)).await {
-            Ok(result) => result,
-            Err(_) => Err(CallError::Deadline(deadline)),
-        }
-    }
-
-    async fn run<T: Send + 'static>(
-        &self,
-        lane: Lane,
-        operation: impl FnOnce(&Connect) -> Result<T, CallError> + Send + 'static,
-    ) -> Result<T, CallError> {
-        let lane = match lane {
+        let track = match lane {
             Lane::Look => &self.looks,
+            Lane::Decide => &self.decisions,
             Lane::Act => &self.acts,
         };
-        let _slot = lane.acquire().await.map_err(|_| CallError::Failed("stopping".to_owned()))?;
+        let turn = timeout(deadline, self.turns.take((about, lane))).await;
+        let turn = turn.map_err(|_| CallError::Deadline(deadline))?.map_err(|_| stopping())?;
+        let place = timeout(deadline, track.places.acquire()).await.map_err(|_| CallError::Busy)?;
+        let _place = place.map_err(|_| stopping())?;
+        if track.threads.are_exhausted() {
+            return Err(CallError::Busy);
+        }
         let (supply, idle) = (self.supply.clone(), self.idle.clone());
         let on_a_link = move || {
+            let _turn = turn; // kept as long as the call hangs
             let link = idle.take().map_or_else(|| supply.link(), Ok)?;
             let result = operation(link.connect());
             idle.put(link);
             result
         };
-        self.threads.run(on_a_link).await?
+        timeout(deadline, track.threads.run(on_a_link))
+            .await
+            .unwrap_or(Ok(Err(CallError::Deadline(deadline))))?
     }
+}
+
+fn stopping() -> CallError {
+    CallError::Failed("stopping".to_owned())
 }
 
 impl Supply {

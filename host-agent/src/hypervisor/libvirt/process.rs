@@ -151,6 +151,8 @@ fn held(pid: Pid, uuid: Uuid) -> io::Result<Sighting> {
         // Another domain's: names changed hands, and what is known of them is out of date. Or it is just ending.
         Some((Named::Domain(_), _)) => Sighting::Unsure,
         Some((Named::Nothing, _)) if is_qemu(pid) => Sighting::Unsure,
+        // Somebody's QEMU that got the pid; or this domain's, which can write what it likes over its own arguments.
+        Some((Named::Another, _)) if is_qemu(pid) => Sighting::Unsure,
         // Ended, or the pid is another program's by now.
         Some((Named::Nothing | Named::Another, _)) | None => Sighting::Absent,
     })

@@ -164,6 +164,24 @@ fn a_pid_file_that_names_another_process_gives_no_instance() {
 }
 
 #[test]
+fn a_pid_file_that_names_a_qemu_without_a_uuid_is_not_the_absence_of_a_process() {
+    let machine = Machine::start(11);
+    let qemu = machine.run_dir.path().join("qemu-system-test");
+    let mut disguised = Command::new(&qemu).args(["-c", "read line"]).stdin(Stdio::piped()).spawn().unwrap();
+    let pid = i32::try_from(disguised.id()).unwrap();
+    machine.write_pid(pid);
+    while !is_qemu(Pid::from_raw(pid).unwrap()) {
+        std::thread::yield_now(); // between fork and exec it is not yet one
+    }
+
+    let sighting = instance_from_pid_file(machine.run_dir.path(), NAME, machine.uuid);
+    disguised.kill().unwrap();
+    disguised.wait().unwrap();
+
+    assert_eq!(sighting, Sighting::Unsure);
+}
+
+#[test]
 fn a_name_cannot_lead_out_of_the_directory() {
     let machine = Machine::start(4);
     let inner = machine.run_dir.path().join("qemu");

@@ -39,7 +39,7 @@ fn a_domain_is_stopped_and_started_again_and_neither_minds_a_repeat() {
 
     assert_eq!(act::destroy(connect, DOMAIN), Ok(()));
     assert_eq!(driver.standing(DOMAIN), Ok(Standing::ShutOff));
-    assert_eq!(act::destroy(connect, DOMAIN), Ok(()));
+    assert_eq!(act::destroy(connect, DOMAIN), Err(CallError::NotRunning));
 
     assert_eq!(act::start(connect, DOMAIN, &Recipe::Defined), Ok(Started::Now));
     assert_eq!(act::start(connect, DOMAIN, &Recipe::Defined), Ok(Started::Already));
@@ -103,6 +103,9 @@ fn gate() -> (std::sync::mpsc::Sender<()>, std::sync::Arc<Mutex<std::sync::mpsc:
     (gate, std::sync::Arc::new(Mutex::new(passage)))
 }
 
+/// More calls than the pool lets hang in one lane.
+const LOOKS_AND_HUNG: usize = 20;
+
 fn small_pool() -> Pool {
     start_event_loop().unwrap();
     Pool::new(Supply::Uri("test:///default".to_owned()), 1)
@@ -114,9 +117,11 @@ async fn a_call_past_its_deadline_is_left_behind_and_others_go_on() {
     let (gate, passage) = gate();
     let deadline = Duration::from_millis(50);
 
-    let hung = pool.call(Lane::Act, deadline, move |_| Ok(passage.lock().unwrap().recv().is_ok())).await;
-    let next =
-        pool.call(Lane::Act, Duration::from_secs(20), |connect| Ok(connect.is_alive() == Ok(true))).await;
+    let hung =
+        pool.call((Lane::Act, DOMAIN), deadline, move |_| Ok(passage.lock().unwrap().recv().is_ok())).await;
+    let next = pool
+        .call((Lane::Act, DOMAIN), Duration::from_secs(20), |connect| Ok(connect.is_alive() == Ok(true)))
+        .await;
 
     assert_eq!((hung, next), (Err(CallError::Deadline(deadline)), Ok(true)));
     drop(gate);
@@ -127,15 +132,39 @@ async fn calls_that_hang_are_bounded() {
     let pool = small_pool();
     let (gate, passage) = gate();
 
-    let mut last = Ok(true);
+    let (mut last, mut domain) = (Ok(true), 0);
     while !matches!(last, Err(CallError::Busy)) {
-        let passage = passage.clone();
+        domain += 1;
+        let (passage, about) = (passage.clone(), (Lane::Look, Uuid::from_u128(domain)));
         let hang = move |_: &_| Ok(passage.lock().unwrap().recv().is_ok());
-        last = pool.call(Lane::Look, Duration::from_millis(5), hang).await;
+        last = pool.call(about, Duration::from_millis(5), hang).await;
     }
+    let of_an_order = pool
+        .call((Lane::Decide, DOMAIN), Duration::from_secs(20), |connect| Ok(connect.is_alive() == Ok(true)));
+    let of_an_order = of_an_order.await;
     drop(gate);
 
     assert_eq!(last, Err(CallError::Busy));
+    assert_eq!(of_an_order, Ok(true), "an order has room of its own");
+}
+
+#[tokio::test]
+async fn calls_about_one_domain_that_hang_keep_no_room_from_others() {
+    let pool = small_pool();
+    let (gate, passage) = gate();
+
+    for _ in 0..LOOKS_AND_HUNG {
+        let passage = passage.clone();
+        let hang = move |_: &_| Ok(passage.lock().unwrap().recv().is_ok());
+        let hung = pool.call((Lane::Look, DOMAIN), Duration::from_millis(5), hang).await;
+        assert_eq!(hung, Err(CallError::Deadline(Duration::from_millis(5))));
+    }
+    let about_another = (Lane::Look, Uuid::from_u128(77));
+    let other =
+        pool.call(about_another, Duration::from_secs(20), |connect| Ok(connect.is_alive() == Ok(true))).await;
+    drop(gate);
+
+    assert_eq!(other, Ok(true));
 }
 
 #[tokio::test]

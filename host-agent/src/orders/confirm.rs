@@ -1,0 +1,99 @@
+//! Finds out how a target ended whose process is gone.
+//!
+//! In:  an order's carrier, libvirt's fresh word. Out: what its process's end means, or that libvirt is silent.
+//!
+//! Invariant: whatever libvirt says or does not say, no other process of the domain runs in the place of the one that ended.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::future::BoxFuture;
+use tokio::sync::watch;
+use tokio::time::{Instant, sleep, timeout};
+
+use super::carry::{Brought, Call, Carrier, LOOK_IS_GOOD_FOR, told};
+use super::find::runs_again;
+use crate::domain::Domain;
+use crate::hypervisor::CallError;
+use crate::inventory::settled;
+use crate::order::Event;
+
+/// How long libvirt is waited for when its word is not needed for the proof. Its own destroy holds its answers up for 200 ms.
+const SILENCE: Duration = Duration::from_millis(500);
+/// How long to wait for libvirt's call to stop a domain that is gone already.
+const CALL_PATIENCE: Duration = Duration::from_secs(3);
+
+impl Carrier {
+    /// libvirt's fresh word on how it ended. What is known to have moved has moved, also where libvirt has forgotten that.
+    pub(super) fn confirm(&self, answered: watch::Sender<bool>) -> BoxFuture<'static, Brought> {
+        let (call, gone) = (self.call.subscribe(), Instant::now());
+        let domain = self.ended();
+        let another = self.another();
+        self.ask(|orders, permit| {
+            Box::pin(async move {
+                let heard = || {
+                    answered.send_replace(true);
+                };
+                let ended = match &domain {
+                    Some(domain) => settled(&*orders.hypervisor, domain, heard).await,
+                    None => orders.hypervisor.standing(permit.target()).await,
+                };
+                let is_silent = matches!(ended, Err(CallError::Unreachable(_) | CallError::Deadline(_)));
+                if !is_silent {
+                    heard();
+                }
+                let event = match ended {
+                    Err(CallError::NoDomain) => forgotten(call, gone).await,
+                    Err(error @ (CallError::Unreachable(_) | CallError::Deadline(_))) => {
+                        Event::Unconfirmable(error.to_string())
+                    }
+                    ended => Event::Confirmed(told(ended)),
+                };
+                if another.await { Event::RunsAgain } else { event }
+            })
+        })
+    }
+
+    /// The domain, with the process that ended.
+    fn ended(&self) -> Option<Domain> {
+        let ended =
+            |domain: &Arc<Domain>| Domain { instance: self.instance.clone(), ..Domain::clone(domain) };
+        self.domain.as_ref().map(ended)
+    }
+
+    /// Whether another process of the domain runs in the place of the one that ended, at the time of the first poll.
+    fn another(&self) -> BoxFuture<'static, bool> {
+        let (orders, domain, instance) = (self.orders.clone(), self.ended(), self.instance.clone());
+        Box::pin(async move {
+            match domain.zip(instance) {
+                Some((domain, gone)) => runs_again(&*orders.hypervisor, &domain, &gone, Instant::now()).await,
+                None => false,
+            }
+        })
+    }
+
+    /// libvirt was asked how the target ended. That it has answered, with whatever, is no silence.
+    pub(super) fn silence(&self, answered: watch::Sender<bool>) -> BoxFuture<'static, Brought> {
+        let another = self.another();
+        Box::pin(async move {
+            sleep(SILENCE).await;
+            let runs_again = another.await;
+            if *answered.borrow() {
+                std::future::pending::<()>().await;
+            }
+            (if runs_again { Event::RunsAgain } else { Event::LibvirtIsSilent }, None)
+        })
+    }
+}
+
+/// libvirt forgets a transient domain with its run, whether it stopped it or saw it move; its own call to stop it tells which.
+/// One that had returned long before the process was gone told nothing.
+async fn forgotten(mut call: watch::Receiver<Call>, gone: Instant) -> Event {
+    let returned = timeout(CALL_PATIENCE, call.wait_for(Call::is_over)).await;
+    match returned.ok().and_then(Result::ok).map(|call| *call) {
+        Some(Call::Returned { ok: true, at }) if at + LOOK_IS_GOOD_FOR >= gone => Event::StoppedAndForgotten,
+        Some(Call::None | Call::UnderWay | Call::Returned { .. }) | None => {
+            Event::Confirmed(Err(CallError::NoDomain.to_string()))
+        }
+    }
+}
