@@ -136,29 +136,29 @@ fn the_plugin_describes_itself_and_refuses_what_it_does_not_know() {
 }
 
 /// What the plugin asks of a client of the test's own, which knows one virtual machine, when it is called like this.
-fn asked_of_a_client(words: &[&str], environment: &[(&str, &str)]) -> Vec<String> {
+fn asked_of_a_client(words: &[&str], environment: &[(&str, &str)]) -> std::io::Result<Vec<String>> {
     let directory = PathBuf::from(concat!(env!("CARGO_TARGET_TMPDIR"), "/stonith"));
     fs::remove_dir_all(&directory).ok(); // an earlier call's
-    fs::create_dir_all(&directory).unwrap();
-    let path = |name: &str| directory.join(name).to_str().unwrap().to_owned();
-    let script = fs::read_to_string(plugin()).unwrap();
+    fs::create_dir_all(&directory)?;
+    let path = |name: &str| directory.join(name).display().to_string();
+    let script = fs::read_to_string(plugin())?;
     let script = script.replacen("PATH=", &format!("PATH={}:", directory.display()), 1);
     let client =
         format!("#!/bin/sh\necho \"$*\" >>{}\ncase $2 in list) echo 'Web2,{UUID}';; esac\n", path("asked"));
     for (name, text) in [("plugin", &script), ("fence_vmchannel", &client)] {
-        fs::write(path(name), text).unwrap();
-        fs::set_permissions(path(name), fs::Permissions::from_mode(0o755)).unwrap();
+        fs::write(path(name), text)?;
+        fs::set_permissions(path(name), fs::Permissions::from_mode(0o755))?;
     }
 
-    let ran = Command::new(path("plugin")).args(words).envs(environment.iter().copied()).output().unwrap();
+    let ran = Command::new(path("plugin")).args(words).envs(environment.iter().copied()).output()?;
 
     assert!(ran.status.success(), "{ran:?}");
-    fs::read_to_string(path("asked")).unwrap().lines().map(ToOwned::to_owned).collect()
+    Ok(fs::read_to_string(path("asked"))?.lines().map(ToOwned::to_owned).collect())
 }
 
 #[test]
 fn the_plugin_looks_for_a_name_in_five_seconds_at_most_and_for_a_uuid_not_at_all() {
-    let off = |environment: &[(&str, &str)]| asked_of_a_client(&["off", "node2"], environment);
+    let off = |environment: &[(&str, &str)]| asked_of_a_client(&["off", "node2"], environment).unwrap();
 
     let by_name = off(&[("hostlist", "node2:web2"), ("timeout", "40")]);
     let in_little_time = off(&[("hostlist", "node2:web2"), ("timeout", "2")]);
