@@ -32,7 +32,10 @@ pub const OUT_BYTES: usize = 64 * 1024;
 /// Requests a guest may ask in a second, and at once.
 pub const REQUESTS: (u32, u32) = (20, 40);
 /// Reads of its socket in a second, and at once: one byte at a time costs us as little as whole lines.
-pub const READS: (u32, u32) = (100, 400);
+pub const READS: (u32, u32) = (40, 200);
+/// How long after bytes that were no whole frame the next ones are read: what comes byte by byte, as over a serial port, is
+/// gathered meanwhile, and does not use up the reads.
+const GATHER: Duration = Duration::from_millis(2);
 /// Half a struct is given up when nothing more came for this long.
 const SILENCE: Duration = Duration::from_secs(1);
 /// How long replies may wait for a guest that does not read them.
@@ -63,6 +66,8 @@ pub struct Channel<S> {
     unframed: usize,
     /// When bytes came last.
     heard_at: Instant,
+    /// They were no whole frame.
+    is_midway: bool,
     /// What was asked last was a struct, whose answer does not end in a newline.
     in_structs: bool,
     outbox: Vec<u8>,
@@ -92,6 +97,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Channel<S> {
             taken: 0,
             unframed: 0,
             heard_at: Instant::now(),
+            is_midway: false,
             in_structs: false,
             outbox: Vec::new(),
             stuck_since: None,
@@ -172,7 +178,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Channel<S> {
     }
 
     fn may_read(&self) -> Instant {
-        self.requests.ready_at().max(self.reads.ready_at())
+        let allowed = self.requests.ready_at().max(self.reads.ready_at());
+        if self.is_midway { allowed.max(self.heard_at + GATHER) } else { allowed }
     }
 
     fn poll_hear(&mut self, cx: &mut Context<'_>) -> Poll<Result<Heard, Ended>> {
@@ -192,7 +199,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Channel<S> {
             return Poll::Pending;
         }
         ready!(self.poll_read(cx))?;
-        Poll::Ready(Ok(self.next_frame().map_or(Heard::Enough, Heard::Frame)))
+        let frame = self.next_frame();
+        self.is_midway = frame.is_none();
+        Poll::Ready(Ok(frame.map_or(Heard::Enough, Heard::Frame)))
     }
 
     fn next_frame(&mut self) -> Option<Frame> {

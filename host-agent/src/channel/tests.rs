@@ -54,6 +54,29 @@ async fn more_requests_than_allowed_are_heard_later_and_none_is_lost() {
     assert!(took >= Duration::from_millis(950) && took < Duration::from_millis(1100), "{took:?}");
 }
 
+#[tokio::test(start_paused = true)]
+async fn bytes_that_come_one_by_one_are_gathered_and_use_up_no_reads() {
+    let (mut channel, mut guest) = pair();
+    let (begun, lines) = (Instant::now(), 30);
+
+    let typing = async {
+        for byte in line().repeat(lines) {
+            guest.write_all(&[byte]).await.unwrap();
+            tokio::time::sleep(Duration::from_micros(87)).await; // 115200 bits a second
+        }
+    };
+    let hearing = async {
+        for _ in 0..lines {
+            assert!(matches!(channel.hear().await, Ok(Some(Frame::Noise(_)))));
+        }
+    };
+    tokio::join!(typing, hearing);
+
+    let (bytes, took) = (line().len() * lines, begun.elapsed());
+    assert!(bytes > 2 * READS.1 as usize, "{bytes}");
+    assert!(took < Duration::from_secs(2), "{took:?}");
+}
+
 #[tokio::test]
 async fn a_guest_that_does_not_read_is_cut_off_before_it_costs_memory() {
     let (mut channel, _guest) = pair();

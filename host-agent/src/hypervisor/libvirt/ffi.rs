@@ -256,6 +256,17 @@ pub(super) fn share_one_heap() {
     unsafe { nix::libc::mallopt(nix::libc::M_ARENA_MAX, 1) };
 }
 
+/// Gives memory back that is free: a long list leaves some behind, here and there.
+#[cfg(target_env = "gnu")]
+pub(super) fn give_memory_back() {
+    // SAFETY: malloc_trim(3) may be called at any time, by any thread.
+    unsafe { nix::libc::malloc_trim(0) };
+}
+
 /// Other C libraries have no such settings.
 #[cfg(not(target_env = "gnu"))]
 pub(super) fn share_one_heap() {}
+
+/// Nor do they keep so much.
+#[cfg(not(target_env = "gnu"))]
+pub(super) fn give_memory_back() {}

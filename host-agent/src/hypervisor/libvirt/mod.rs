@@ -24,6 +24,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use futures_util::future::try_join_all;
+use tokio::task::spawn_blocking;
 use uuid::Uuid;
 
 pub use self::place::StartError;
@@ -155,7 +156,11 @@ impl Hypervisor for Libvirt {
             let all = move |connect: &_| look.all(connect, share, &overview);
             self.pool.call((Lane::Look, share.subject()), LIST_DEADLINE, all)
         };
-        Ok(try_join_all(Share::all(shares).map(one)).await?.into_iter().flatten().collect())
+        let domains = try_join_all(Share::all(shares).map(one)).await?.into_iter().flatten().collect();
+        if shares > 1 {
+            let _ = spawn_blocking(ffi::give_memory_back).await; // its thread cannot panic
+        }
+        Ok(domains)
     }
 
     async fn domain(&self, uuid: Uuid) -> Result<Domain, CallError> {

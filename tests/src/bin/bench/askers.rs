@@ -119,9 +119,9 @@ impl Disguise {
 
     /// A process that misbehaves from [`Stranger::begin`] on.
     pub(crate) fn attacker(&self, lab: &Lab, kind: Kind) -> Result<Stranger> {
-        // a guest has a processor of its own; here it must not take the daemon's
-        let mut command = Command::new("nice");
-        command.args(["-n", "19"]).arg(ours(PROGRAM)?).args(["-uuid", &self.uuid, "-attack", kind.name()]);
+        // a guest has a processor of its own; here it gets what the daemon leaves
+        let mut command = Command::new("chrt");
+        command.args(["--idle", "0"]).arg(ours(PROGRAM)?).args(["-uuid", &self.uuid, "-attack", kind.name()]);
         command.arg(self.socket(lab)).stdin(Stdio::piped()).stderr(Stdio::null());
         let mut process = command.spawn()?;
         let gate = process.stdin.take();
