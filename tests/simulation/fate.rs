@@ -146,7 +146,9 @@ impl State {
         self.tell("libvirtd", |_| format!("is {daemon:?} for {back} ms"));
         self.later(noticed, Effect::Connected(false));
         self.later(back, Effect::Back);
-        if daemon == Daemon::Down && !self.has_agents_that_end() {
+        // Where the agent may not have heard of it: the gap that docs/decisions/0005 names.
+        let may_not_know = self.has_agents_that_end() || !self.hears_everything();
+        if daemon == Daemon::Down && !may_not_know {
             self.forget_who_moved();
         }
     }

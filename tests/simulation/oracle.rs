@@ -260,13 +260,13 @@ impl State {
         // "Ask again" is no verdict of the order.
         let is_later = match verdict.ruling {
             Ruling::Failed(Reason::Stopping | Reason::Busy) => return,
+            Ruling::Refused(Reason::Busy) if verdict.detail.is_none() => return, // too much waits on this connection
             Ruling::Failed(_) => false,
             // Nobody is told anything of what libvirt knows no more.
             Ruling::Refused(Reason::NotPermitted) => known.target.is_some_and(|target| {
                 !self.machines[target].persistent || self.machines[target].libvirt.is_none()
             }),
-            Ruling::Refused(reason) => reason == Reason::Busy && verdict.detail.is_none(),
-            Ruling::Done => false,
+            Ruling::Refused(_) | Ruling::Done => false,
         };
         if before.is_some_and(|(was, _)| is_kept(was)) && is_later {
             return;

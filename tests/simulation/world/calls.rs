@@ -30,6 +30,21 @@ impl State {
         [Seen::CallHangs, Seen::CallIsLate, Seen::LibvirtHangs].into_iter().any(|fault| self.has(fault))
     }
 
+    /// Whether the agent hears soon of whatever happens while libvirt is there.
+    pub(crate) fn hears_everything(&self) -> bool {
+        let deaf = [
+            Seen::EventLost,
+            Seen::EventLate,
+            Seen::CallFails,
+            Seen::CallHangs,
+            Seen::CallIsLate,
+            Seen::CallIsBusy,
+            Seen::LibvirtHangs,
+            Seen::AgentHeldUp,
+        ];
+        !deaf.into_iter().any(|fault| self.has(fault))
+    }
+
     /// How old libvirt's last word may be, which `status` and `list` go by: where events get lost, as old as the last
     /// listing that came through.
     pub(crate) fn last_word(&self) -> u64 {
