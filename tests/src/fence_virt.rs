@@ -4,7 +4,7 @@
 
 mod daemon;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 pub use daemon::{Daemon, Listener, SOCKETS, make_directory};
@@ -61,6 +61,29 @@ impl Packages {
     /// When the machine has not all of them.
     pub fn client(&self) -> Result<Vec<(PathBuf, PathBuf)>> {
         self.tree.with_libraries(&["usr/sbin/fence_virt"])
+    }
+
+    /// fence_virtd, its listeners and backends, NSS, which it loads by itself, and the client: for a guest.
+    ///
+    /// # Errors
+    /// When the machine has not all of them.
+    pub fn server_and_client(&self) -> Result<Vec<(PathBuf, PathBuf)>> {
+        const NSS: [&str; 3] = ["libsoftokn3.so", "libfreebl3.so", "libfreeblpriv3.so"];
+        let mut files = vec!["usr/sbin/fence_virtd".to_owned(), "usr/sbin/fence_virt".to_owned()];
+        files.extend(["vsock", "virt"].map(|module| format!("{LIBRARIES}/fence-virt/{module}.so")));
+        let installed = |file: String| if self.tree.path(&file).exists() { file } else { format!("/{file}") };
+        files.extend(NSS.map(|name| installed(format!("{LIBRARIES}/{name}"))));
+        let files: Vec<&str> = files.iter().map(String::as_str).collect();
+        self.tree.with_libraries(&files)
+    }
+
+    /// What a program needs, without the program itself.
+    ///
+    /// # Errors
+    /// When the machine has not all of it.
+    pub fn libraries_of(&self, program: &Path) -> Result<Vec<(PathBuf, PathBuf)>> {
+        let files = self.tree.with_libraries(&[&program.to_string_lossy()])?;
+        Ok(files.into_iter().filter(|(file, _)| file != program).collect())
     }
 
     /// What it is, in words.

@@ -37,6 +37,8 @@ pub enum Way {
     MulticastV6,
     /// TCP.
     Tcp,
+    /// Virtual sockets, within one guest.
+    Vsock,
 }
 
 /// What is asked.
@@ -102,7 +104,7 @@ impl Client {
 }
 
 impl Server {
-    const ALL: [Self; 2] = [Self::Agent, Self::FenceVirtd];
+    pub(super) const ALL: [Self; 2] = [Self::Agent, Self::FenceVirtd];
 
     /// Its words in the table.
     #[must_use]
@@ -115,7 +117,8 @@ impl Server {
 }
 
 impl Way {
-    const ALL: [Self; 5] = [Self::Serial, Self::Guestfwd, Self::MulticastV4, Self::MulticastV6, Self::Tcp];
+    const ALL: [Self; 6] =
+        [Self::Serial, Self::Guestfwd, Self::MulticastV4, Self::MulticastV6, Self::Tcp, Self::Vsock];
 
     /// Whether requests are signed on it.
     #[must_use]
@@ -138,6 +141,7 @@ impl Way {
             Self::MulticastV4 => "multicast IPv4",
             Self::MulticastV6 => "multicast IPv6",
             Self::Tcp => "tcp",
+            Self::Vsock => "vsock",
         }
     }
 }
@@ -201,8 +205,8 @@ mod tests {
     fn every_client_server_and_way_is_combined_where_the_client_speaks_that_way() {
         let all = Combination::all();
 
-        assert_eq!(all.len(), 2 * (2 + 2) + 4 * 2 * (2 + 2 + 2));
+        assert_eq!(all.len(), 2 * (2 + 2) + 4 * 2 * (2 + 2 + 2 + 2));
         assert!(!all.iter().any(|one| one.client == Client::FenceXvm && one.way == Way::Tcp));
-        assert_eq!(Combination::representative().len(), 2 * (2 + 2) - 2 + 2 * (2 + 2 + 2));
+        assert_eq!(Combination::representative().len(), 2 * (2 + 2) - 2 + 2 * (2 + 2 + 2 + 2));
     }
 }

@@ -10,6 +10,8 @@ use crate::network::HOST_V4;
 
 /// How long a client may wait for its answer.
 const SECONDS: u8 = 6;
+/// The host's context id, by vsock(7).
+const HOST_CID: u32 = 2;
 /// fence_virtd's port of the guest, beside ours.
 const THEIR_TTY: &str = "/dev/ttyS2";
 /// The address that leads to fence_virtd, beside ours.
@@ -37,6 +39,7 @@ impl Combination {
             Way::MulticastV4 => "-i ipv4".to_owned(),
             Way::MulticastV6 => "-i ipv6".to_owned(),
             Way::Tcp => format!("-T {HOST_V4}"),
+            Way::Vsock => format!("-S {HOST_CID}"),
         };
         let hash = self.hash.word();
         words(&format!("{way} -c {hash} -C {hash} -k {}", key.display()))

@@ -8,10 +8,10 @@ use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
-use std::time::{Duration, Instant};
 
 use super::commands::THEIR_GUESTFWD;
 use super::trial::{self, Ask};
+use super::vsock;
 use super::{Action, Client, Combination, Row, Server, Way};
 use crate::error::{Doing, Result};
 use crate::fence_virt::{Daemon, Hash, Listener, Packages, SOCKETS, make_directory};
@@ -24,7 +24,6 @@ use crate::programs::{self, Ran};
 
 const TARGET: &str = "target";
 const CLUSTER: &str = "web";
-const LISTED: Duration = Duration::from_secs(10);
 /// In the guest, and in the lab's directory.
 const KEY: &[u8] = b"a key that both sides of a test know and that is long enough for each of them";
 
@@ -37,6 +36,10 @@ pub fn run(combinations: &[Combination], told: impl Fn(&Row)) -> Result<Vec<Row>
     let stage = Stage::set(&lab)?;
     let mut rows = stage.inside_a_guest(&pick(combinations, |way| !way.is_signed()), &told)?;
     rows.extend(stage.by_network(&pick(combinations, Way::is_by_network), &told)?);
+    let by_vsock = pick(combinations, |way| way == Way::Vsock);
+    if !by_vsock.is_empty() {
+        rows.extend(vsock::rows(&stage.packages, (&by_vsock, TARGET), &told)?);
+    }
     let place = |row: &Row| combinations.iter().position(|one| *one == row.combination);
     rows.sort_by_key(place);
     Ok(rows)
@@ -125,9 +128,6 @@ impl<'lab> Stage<'lab> {
             let to_agent: Vec<_> = of(Server::Agent).collect();
             if !to_agent.is_empty() {
                 let _agent = Agent::start_with(self.lab, &settings(hash, &self.key))?;
-                self.wait_until_listed(|| {
-                    ask(tcp(hash), &tcp(hash).options(Action::List, TARGET, &self.key))
-                })?;
                 rows.extend(self.rows(&to_agent, told, ask)?);
             }
             for way in [Way::MulticastV4, Way::MulticastV6, Way::Tcp] {
@@ -139,20 +139,6 @@ impl<'lab> Stage<'lab> {
             }
         }
         Ok(rows)
-    }
-
-    /// An agent is ready before it has seen every domain; until then it permits nothing.
-    fn wait_until_listed(&self, list: impl Fn() -> Result<Ran>) -> Result<()> {
-        let deadline = Instant::now() + LISTED;
-        loop {
-            let listed = list()?;
-            if listed.output.contains(TARGET) {
-                return Ok(());
-            }
-            if Instant::now() > deadline {
-                return listed.success("wait until the agent lists the target").map(drop);
-            }
-        }
     }
 
     /// The client's program on the host; ours by the name that makes it speak as that one.
@@ -186,15 +172,13 @@ impl<'lab> Stage<'lab> {
     }
 }
 
-fn tcp(hash: Hash) -> Combination {
-    Combination { client: Client::Ours, server: Server::Agent, way: Way::Tcp, hash }
-}
-
 fn listener(way: Way, hash: Hash) -> Listener {
     match way {
         Way::MulticastV4 => Listener::Multicast { group: GROUP_V4, interface: INTERFACE, hash },
         Way::MulticastV6 => Listener::Multicast { group: GROUP_V6, interface: INTERFACE, hash },
-        Way::Tcp | Way::Serial | Way::Guestfwd => Listener::Tcp { address: HOST_V4.into(), hash },
+        Way::Tcp | Way::Serial | Way::Guestfwd | Way::Vsock => {
+            Listener::Tcp { address: HOST_V4.into(), hash }
+        }
     }
 }
 

@@ -14,6 +14,9 @@ use crate::programs::Ran;
 /// A process that was stopped may take so long to be gone when the client ends: none, if it was proven.
 const GONE: Duration = Duration::ZERO;
 const YES: &str = "yes";
+/// The exit codes of `status`.
+const ON: i32 = 0;
+const OFF: i32 = 2;
 
 /// Runs the client once.
 pub(super) type Ask<'a> = dyn Fn(Action) -> Result<Ran> + 'a;
@@ -27,18 +30,49 @@ pub(super) fn cells(ask: &Ask<'_>, target: &Guest<'_>) -> Result<Vec<String>> {
     let list = ask(Action::List)?;
     let monitor = ask(Action::Monitor)?;
     let off = stop(ask, target)?;
-    let status = match (on.exit_code, ask(Action::Status)?.exit_code) {
-        (0, 2) => YES.to_owned(),
-        (0, code) => format!("on: yes, off: exit {code}"),
-        (code, _) => format!("exit {code}"),
-    };
-    let listed = match list.output.contains(target.name()) {
-        true => said(&list),
-        false => format!("exit {}, without the target", list.exit_code),
-    };
+    let status = status(on.exit_code, ask(Action::Status)?.exit_code);
     let start = start(ask, target)?;
     let reboot = reboot(ask, target)?;
-    Ok(vec![status, listed, said(&monitor), off, start, reboot])
+    Ok(vec![status, listed(&list, target.name()), said(&monitor), off, start, reboot])
+}
+
+/// The same where there are no processes: what the server says when it is asked again.
+pub(super) fn cells_by_word(ask: &Ask<'_>, target: &str) -> Result<Vec<String>> {
+    let on = ask(Action::Status)?.exit_code;
+    let list = ask(Action::List)?;
+    let monitor = ask(Action::Monitor)?;
+    let (off, state_after_off) = (ask(Action::Off)?.exit_code, ask(Action::Status)?.exit_code);
+    let (start, state_after_start) = (ask(Action::On)?.exit_code, ask(Action::Status)?.exit_code);
+    let (reboot, state_after_reboot) = (ask(Action::Reboot)?.exit_code, ask(Action::Status)?.exit_code);
+    let did = |code, state, wanted| match (code, state == wanted) {
+        (0, true) => YES.to_owned(),
+        (0, false) => format!("false: afterwards status exit {state}"),
+        (code, _) => format!("exit {code}"),
+    };
+    Ok(vec![
+        status(on, state_after_off),
+        listed(&list, target),
+        said(&monitor),
+        did(off, state_after_off, OFF),
+        did(start, state_after_start, ON),
+        did(reboot, state_after_reboot, ON),
+    ])
+}
+
+fn status(on: i32, off: i32) -> String {
+    match (on, off) {
+        (ON, OFF) => YES.to_owned(),
+        (ON, code) => format!("on: yes, off: exit {code}"),
+        (code, _) => format!("exit {code}"),
+    }
+}
+
+fn listed(list: &Ran, target: &str) -> String {
+    if list.output.contains(target) {
+        said(list)
+    } else {
+        format!("exit {}, without the target", list.exit_code)
+    }
 }
 
 fn said(ran: &Ran) -> String {
