@@ -2,12 +2,12 @@
 
 use std::sync::Arc;
 
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 
 use crate::channel::board::Board;
 use crate::host_status::Facts;
 use crate::hypervisor::Hypervisor;
-use crate::inventory::Inventory;
+use crate::inventory::{Hint, Inventory};
 use crate::orders::Orders;
 use crate::policy::Policy;
 
@@ -26,6 +26,8 @@ pub struct Agent {
     pub board: Board,
     /// What guests may know of the host.
     pub host_status: Facts,
+    /// What makes the inventory look at a domain sooner.
+    pub hints: mpsc::Sender<Hint>,
     /// Set when the agent shuts down.
     pub stopping: watch::Receiver<bool>,
 }

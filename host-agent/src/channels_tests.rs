@@ -12,6 +12,7 @@ use crate::domain::Standing;
 use crate::host_status::Facts;
 use crate::hypervisor::Hypervisor;
 use crate::hypervisor::simulated::{Entry, Simulated};
+use crate::inventory::Hint;
 use crate::journal::Journal;
 use crate::orders::{Clock, Orders, Patience};
 use crate::policy::Policy;
@@ -22,6 +23,7 @@ struct Stage {
     host: Arc<Simulated>,
     agent: Arc<Agent>,
     published: watch::Sender<Arc<Inventory>>,
+    heard: mpsc::Receiver<Hint>,
     channels: Channels,
     tasks: JoinSet<Task>,
 }
@@ -53,9 +55,10 @@ impl Stage {
         let policy = watch::channel(Arc::new(Policy::default())).1;
         let stopping = watch::channel(false).1;
         let (board, host_status) = (Board::default(), Facts::default());
-        let agent = Agent { hypervisor, inventory, policy, orders, board, host_status, stopping };
+        let (hints, heard) = mpsc::channel(1);
+        let agent = Agent { hypervisor, inventory, policy, orders, board, host_status, hints, stopping };
         let (channels, tasks) = (Channels::open().unwrap(), JoinSet::new());
-        let mut stage = Self { dir, host, agent: Arc::new(agent), published, channels, tasks };
+        let mut stage = Self { dir, host, agent: Arc::new(agent), published, heard, channels, tasks };
         stage.look().await;
         stage
     }
@@ -154,6 +157,25 @@ async fn a_domain_that_started_has_a_task_and_its_guest_is_served() {
     assert_eq!(stage.agent.board.of(uuid(1), &spec).to_string(), "served");
     stage.pass(QUIET * 3).await;
     assert!(stage.has_task(1), "as long as somebody is there");
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_end_of_a_guest_that_was_served_makes_somebody_look_how_it_ended() {
+    let mut stage = Stage::with(1).await;
+    stage.settle().await;
+    stage.host.run(uuid(0)).unwrap();
+    stage.look().await;
+    let guest = UnixStream::connect(stage.socket(0)).await.unwrap();
+    stage.settle().await;
+
+    drop(guest); // QEMU closes its sockets some moments before its process is gone
+    stage.settle().await;
+    assert!(stage.heard.try_recv().is_err(), "it may come back");
+    let domain = stage.agent.domains().get(uuid(0)).cloned().unwrap();
+    domain.instance.as_ref().unwrap().process.kill().unwrap();
+    stage.settle().await;
+
+    assert!(matches!(stage.heard.try_recv(), Ok(Hint::Changed(who)) if who == uuid(0)));
 }
 
 #[tokio::test(start_paused = true)]

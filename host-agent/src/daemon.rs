@@ -147,6 +147,7 @@ impl Daemon {
             }
         };
         let (hints, heard) = mpsc::channel(QUEUE);
+        let ends = hints.clone();
         let (published, inventory) = watch::channel(Arc::new(Inventory::default()));
         let census = Census::new(hypervisor.clone(), heard, published, config.reconcile_every);
         tasks.spawn(core("the inventory", async move { census.run().await }));
@@ -182,6 +183,7 @@ impl Daemon {
             orders,
             board: Board::default(),
             host_status,
+            hints: ends,
             stopping: stop,
         });
         if let Some(legacy) = &config.legacy {

@@ -14,7 +14,7 @@ use fence_vmchannel_host_agent::channel::board::Board;
 use fence_vmchannel_host_agent::host_status::Facts;
 use fence_vmchannel_host_agent::hypervisor::Hypervisor;
 use fence_vmchannel_host_agent::identity::Guest;
-use fence_vmchannel_host_agent::inventory::{Census, Inventory};
+use fence_vmchannel_host_agent::inventory::{Census, Hint, Inventory};
 use fence_vmchannel_host_agent::journal::{Journal, Store};
 use fence_vmchannel_host_agent::orders::{Orders, Patience, Work};
 use fence_vmchannel_host_agent::policy::Policy;
@@ -118,6 +118,7 @@ pub(crate) async fn keep(world: Arc<World>, spawner: Spawner) {
 fn begin(world: &Arc<World>, spawner: &Spawner, number: u64) {
     let hypervisor: Arc<dyn Hypervisor> = Arc::new(Hand { world: world.clone(), agent: number });
     let (hints, heard) = mpsc::channel(16);
+    let ends = hints.clone();
     let (stopping, stop) = watch::channel(false);
     let (content, machines) = {
         let mut state = world.lock();
@@ -139,7 +140,9 @@ fn begin(world: &Arc<World>, spawner: &Spawner, number: u64) {
     let orders = Orders::new(hypervisor.clone(), inventory.clone(), patience, queue, (journal, since_boot));
     let (_, policy) = watch::channel(Arc::new(Policy::default()));
     let (board, host_status) = (Board::default(), Facts::default());
-    let agent = Arc::new(Agent { hypervisor, inventory, policy, orders, board, host_status, stopping: stop });
+    let agent =
+        Agent { hypervisor, inventory, policy, orders, board, host_status, hints: ends, stopping: stop };
+    let agent = Arc::new(agent);
     spawner.begin(number, follow(agent.clone()));
     for machine in 0..machines {
         spawner.begin(number, tend(world.clone(), agent.clone(), machine, number));
@@ -182,6 +185,9 @@ async fn tend(world: Arc<World>, agent: Arc<Agent>, machine: usize, number: u64)
             let wire = port.wire.clone();
             let ended = session::serve(Channel::new(port), &guest, &agent, &quota).await;
             wire.lock().unwrap().close();
+            if guest.instance().process.is_gone() {
+                let _ = agent.hints.try_send(Hint::Changed(guest.uuid()));
+            }
             let mut state = world.lock();
             state.tell("agent", |s| format!("serves {} no more: {ended}", s.name(machine)));
         } else {

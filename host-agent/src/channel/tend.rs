@@ -24,8 +24,9 @@ use super::bucket::Bucket;
 use super::socket::{self, Listener, Peer, peer};
 use crate::agent::Agent;
 use crate::audit::Quota;
-use crate::domain::{ChannelSpec, Domain, Mode};
+use crate::domain::{ChannelSpec, Domain, Mode, Process};
 use crate::identity::{Guest, Stranger};
+use crate::inventory::Hint;
 use crate::session;
 
 /// How soon what failed is tried again.
@@ -104,6 +105,14 @@ pub async fn tend(door: Arc<Door>, socket: Option<OwnedFd>, agent: Arc<Agent>) -
     }
 }
 
+/// The end of the process that was served last.
+async fn end_of(process: Option<&dyn Process>) {
+    match process {
+        Some(process) => process.gone().await,
+        None => std::future::pending().await,
+    }
+}
+
 impl Tended {
     fn path(&self) -> &Path {
         &self.door.spec.path
@@ -174,23 +183,36 @@ impl Tended {
         self.place.set(Served::Waiting);
         let mut pace = Pace::new();
         let mut next: Option<Box<Visitor>> = None;
+        let mut was_served: Option<Arc<dyn Process>> = None;
         loop {
             let Some(visitor) = next.take() else {
                 let quiet = pace.knocked_at + QUIET;
-                match Box::pin(timeout_at(quiet, self.next_visitor(listener, &mut pace))).await {
+                let waiting = async {
+                    tokio::select! {
+                        came = timeout_at(quiet, self.next_visitor(listener, &mut pace)) => came.map_err(|_| Run::Quiet),
+                        () = end_of(was_served.as_deref()) => Err(Run::Over),
+                    }
+                };
+                // On the heap, so that a channel where nobody is connected has no room for it.
+                match Box::pin(waiting).await {
                     Ok(visitor) => next = visitor,
-                    Err(_) => return Run::Quiet,
+                    Err(Run::Over) => {
+                        self.hasten_a_look();
+                        return Run::Over;
+                    }
+                    Err(Run::Quiet) => return Run::Quiet,
                 }
                 continue;
             };
-            let process = visitor.guest.instance().process.clone();
-            // On the heap, so that a channel where nobody is connected has no room for it.
+            was_served = Some(visitor.guest.instance().process.clone());
             next = Box::pin(self.serve_accepted(*visitor, listener, &mut pace)).await;
             pace.knocked_at = Instant::now();
-            if next.is_none() && process.is_gone() {
-                return Run::Over;
-            }
         }
+    }
+
+    /// How the VM ended is asked at once: libvirt's event may be lost, and its restart makes it forget who moved away.
+    fn hasten_a_look(&self) {
+        let _ = self.agent.hints.try_send(Hint::Changed(self.door.domain)); // a full queue is looked at all the same
     }
 
     /// Serves until the connection ends, or a second one takes its place.
@@ -272,6 +294,9 @@ impl Tended {
     async fn reach(&self) -> OwnedFd {
         let mut pace = Pace::new();
         loop {
+            if self.running().is_none() {
+                self.hasten_a_look();
+            }
             while self.running().is_none() {
                 self.door.changed.notified().await;
             }

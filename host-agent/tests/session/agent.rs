@@ -42,7 +42,6 @@ pub(crate) struct Agent {
     begun: Instant,
     rules: watch::Sender<Arc<Policy>>,
     stopping: watch::Sender<bool>,
-    _hints: mpsc::Sender<Hint>,
     tasks: Mutex<JoinSet<()>>,
 }
 
@@ -111,10 +110,11 @@ impl Agent {
         let (rules, policy) = watch::channel(Arc::new(Policy::default()));
         let (board, host_status) = (Board::default(), Facts::default());
         let running =
-            Arc::new(Running { hypervisor, inventory, policy, orders, board, host_status, stopping: stop });
+            Running { hypervisor, inventory, policy, orders, board, host_status, hints, stopping: stop };
+        let running = Arc::new(running);
         let (begun, tasks) = (Instant::now(), Mutex::new(tasks));
         settle().await;
-        Self { running, host, names, paper, since_boot, begun, rules, stopping, _hints: hints, tasks }
+        Self { running, host, names, paper, since_boot, begun, rules, stopping, tasks }
     }
 
     /// A new connection of this guest, served as if its QEMU had made it.

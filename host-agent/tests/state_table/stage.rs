@@ -119,6 +119,7 @@ fn guest_on(script: &Arc<Script>, tasks: &mut JoinSet<()>) -> Guest {
         orders,
         board: Board::default(),
         host_status: Facts::default(),
+        hints: mpsc::channel(1).0,
         stopping,
     };
     let asker = agent.domains().get(ASKER).cloned().unwrap();
