@@ -246,7 +246,7 @@ impl Order {
                 (Killing { doubt: Doubt::Old, trouble }, None)
             }
             // Somebody restarted it meanwhile: that process is to be stopped too.
-            (Confirming { .. }, RunsAgain) => (Looking(None), Some(Step::Look)),
+            (Confirming { .. }, RunsAgain | ProcessGone(_, true)) => (Looking(None), Some(Step::Look)),
             (Stopping { .. } | LookingAgain | Killing { .. }, ProcessGone(_, true)) => {
                 (Looking(None), Some(Step::Look))
             }

@@ -36,7 +36,7 @@ pub(super) struct Carrier {
     errand: Errand,
     pub(super) domain: Option<Arc<Domain>>,
     pub(super) instance: Option<Instance>,
-    /// The instance whose end is awaited already.
+    /// The instance whose end is awaited already, and was not told of yet.
     watched: Option<InstanceId>,
     recipe: watch::Sender<Option<Recipe>>,
     /// libvirt's call to stop it: a start must not overtake it.
@@ -101,6 +101,7 @@ pub(super) async fn carry_out(orders: Arc<Orders>, errand: Errand, view: watch::
             if !carrier.is_about(instance.as_ref()) {
                 continue; // an earlier one's end, told late: it says nothing of the one that is to be stopped now
             }
+            carrier.watched = None;
             if carrier.asked.borrow().elapsed() > LOOK_IS_GOOD_FOR {
                 (order, _) = order.on(Event::LookIsOld); // though nobody came to say so in time
             }
@@ -281,9 +282,7 @@ impl Carrier {
 
     /// Waits for the end of the instance that is to be stopped, and looks whether another runs in its place.
     fn gone(&mut self) -> Option<BoxFuture<'static, Brought>> {
-        // The end of one that is watched may have been told while the order looked elsewhere.
-        let is_news = |instance: &Instance| self.watched != Some(instance.id) || instance.process.is_gone();
-        let instance = self.instance.clone().filter(is_news)?;
+        let instance = self.instance.clone().filter(|instance| self.watched != Some(instance.id))?;
         self.watched = Some(instance.id);
         let orders = self.orders.clone();
         // What was held only since before a restart may not have been the domain's only process.
