@@ -37,7 +37,16 @@ pub(super) async fn find(
         return brought;
     };
     take_recipe(hypervisor, permit, domain, recipe).await;
-    let found = match ask_for_job(hypervisor, permit, asked).await {
+    let job = ask_for_job(hypervisor, permit, asked).await;
+    // Somebody restarted it meanwhile: it is the new run that is to be stopped, and asked about.
+    if matches!(job, Found::Running | Found::Unattended)
+        && instance.process.is_gone()
+        && let domain = (Domain { instance: Some(instance.clone()), ..domain.clone() })
+        && let Sighting::Runs(_) = hypervisor.instance_now(&domain)
+    {
+        return Box::pin(find(hypervisor, permit, &domain, (recipe, asked))).await;
+    }
+    let found = match job {
         // It may run elsewhere before libvirt here can say so: only libvirt's word would do.
         Found::Unattended if matches!(domain.standing, Standing::Leaving | Standing::Moved) => {
             Found::Nothing("it was migrating when it was last seen, and libvirt does not answer".into())

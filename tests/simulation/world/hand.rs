@@ -327,6 +327,9 @@ impl Hand {
                 }
                 let of = &state.machines[machine];
                 let (active, file) = (of.libvirt.is_some_and(|known| known.active), of.pid_file);
+                if !active && of.libvirt.is_some_and(|known| known.standing == Standing::Moved) {
+                    return Err(CallError::Failed("it moved".into()));
+                }
                 if !active && state.strikes(Seen::StartOnlySaysSo) {
                     return Ok(());
                 }

@@ -39,10 +39,18 @@ pub(super) fn destroy(connect: &Connect, uuid: Uuid) -> Result<(), CallError> {
     }
 }
 
-/// One attempt to start the domain, never from a saved state.
+/// One attempt to start the domain, never from a saved state, and not here if it has moved to another host.
 pub(super) fn start(connect: &Connect, uuid: Uuid, recipe: &Recipe) -> Result<Started, CallError> {
     let result = match recipe {
-        Recipe::Defined => boot(&lookup(connect, uuid)?),
+        Recipe::Defined => {
+            let handle = lookup(connect, uuid)?;
+            if matches!(standing_of(&handle)?, Standing::Moved | Standing::Leaving) {
+                return Err(CallError::Failed(
+                    "it was started meanwhile, and moved to another host".to_owned(),
+                ));
+            }
+            boot(&handle)
+        }
         Recipe::Transient(xml) => Handle::create_xml(connect, xml, sys::VIR_DOMAIN_NONE).map(drop),
     };
     match result {
