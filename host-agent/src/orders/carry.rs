@@ -154,8 +154,7 @@ impl Carrier {
         let is_off = matches!(order.outcome(), Some(Outcome::Off(_)));
         let is_about_to_start = step == Some(Step::Start) && order.proof().is_some();
         (is_off || is_about_to_start) && {
-            let joined =
-                self.orders.lock().running.get(&self.errand.number).and_then(|running| running.joined);
+            let joined = self.orders.joined(self.errand.number);
             joined.is_some_and(|joined| joined > *self.looked.borrow())
         }
     }
@@ -291,15 +290,23 @@ impl Carrier {
             None => domain.clone(),
         };
         let domain = self.domain.as_ref().map(known);
-        let (uuid, since, looked) = (self.errand.permit.target(), Instant::now(), self.looked.clone());
+        let (uuid, number) = (self.errand.permit.target(), self.errand.number);
+        let (since, looked) = (Instant::now(), self.looked.clone());
         Some(Box::pin(async move {
             // Beside the stop, since it takes some milliseconds: is it the domain's only process?
             join(orders.hypervisor.process_of(uuid, Duration::ZERO), instance.process.gone()).await;
             loop {
                 instance.process.gone().await;
                 if let Some(proof) = Proof::process_gone(&instance) {
-                    looked.send_replace(Instant::now());
+                    // Who joined since then asks about what may have been started since then, unseen by libvirt.
+                    let is_joined = orders.joined(number).is_some_and(|joined| joined > since);
+                    let since = if is_joined { Instant::now() } else { since };
+                    looked.send_replace(since);
                     let another = match domain {
+                        Some(domain) if is_joined => {
+                            let domain = Domain { instance: None, ..Domain::clone(&domain) };
+                            runs_again(&*orders.hypervisor, &domain, &instance, since).await
+                        }
                         Some(domain) => runs_again(&*orders.hypervisor, &domain, &instance, since).await,
                         None => true, // nobody looked: look again
                     };

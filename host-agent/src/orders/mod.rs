@@ -225,6 +225,11 @@ impl Orders {
         !self.lock().running.is_empty()
     }
 
+    /// When somebody joined this order last.
+    fn joined(&self, number: OrderNumber) -> Option<Instant> {
+        self.lock().running.get(&number).and_then(|running| running.joined)
+    }
+
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -13,7 +13,7 @@ use fence_vmchannel_host_agent::host_status::Facts;
 use fence_vmchannel_host_agent::hypervisor::Hypervisor;
 use fence_vmchannel_host_agent::hypervisor::simulated::Entry;
 use fence_vmchannel_host_agent::identity;
-use fence_vmchannel_host_agent::inventory::{Census, Hint, Inventory};
+use fence_vmchannel_host_agent::inventory::{Census, Inventory};
 use fence_vmchannel_host_agent::journal::Journal;
 use fence_vmchannel_host_agent::legacy::network;
 use fence_vmchannel_host_agent::orders::{Orders, Patience, Work};
