@@ -25,8 +25,6 @@ const LOOK: u64 = 1100;
 const CONFIRM: u64 = 8_100;
 /// How much older than the question what is said to be on may be: who joins an order joins its last look.
 const JOINED: u64 = 4_100;
-/// More requests in three seconds than a guest is read at once.
-const MANY: usize = 50;
 /// How much later than the client's time a verdict may leave: clocks tick in milliseconds.
 const SLACK: u64 = 5;
 /// When an answer that is no order's must be there: libvirt's deadlines and the patience of looks.
@@ -80,12 +78,6 @@ pub(crate) struct Oracle {
 }
 
 impl Oracle {
-    /// How many requests on this line began in the last three seconds.
-    fn asked_lately(&self, line: usize, now: u64) -> usize {
-        let of_line = self.due.range((line, RequestId::NONE)..);
-        of_line.take_while(|((of, _), _)| *of == line).filter(|(_, due)| due.begins + 3000 > now).count()
-    }
-
     /// How many requests of a guest were answered.
     fn told_to(&self, asker: usize) -> usize {
         self.told.get(&asker).copied().unwrap_or_default()
@@ -254,7 +246,7 @@ impl State {
         let timeout = u64::try_from(request.timeout.as_millis()).unwrap();
         let is_punctual = self.wires[line].is_punctual(self.now);
         // What nothing was done about may be refused later: a guest that asks a lot is read later, and so hears of a timeout.
-        let is_busy = self.oracle.asked_lately(line, self.now) > MANY;
+        let is_busy = self.oracle.is_busy(line, self.now);
         let was_taken = match verdict.ruling {
             Ruling::Refused(_) => false,
             Ruling::Failed(Reason::Timeout) => !is_busy,

@@ -2,6 +2,7 @@
 
 use fence_vmchannel_protocol::{Ask, Item, Reason, RequestId, Ruling, Verdict};
 
+use super::Oracle;
 use crate::seen::Seen;
 use crate::world::State;
 
@@ -45,4 +46,16 @@ pub(super) fn told(verdict: &Verdict) -> String {
 
 pub(super) fn listed(items: &[Item]) -> String {
     items.iter().map(|item| format!("{} {:?}, ", item.name.as_str(), item.state)).collect()
+}
+
+/// More requests in three seconds than a guest is read at once.
+const MANY: usize = 50;
+
+impl Oracle {
+    /// Whether more was asked on this line lately than a guest is read at once.
+    pub(super) fn is_busy(&self, line: usize, now: u64) -> bool {
+        let of_line = self.due.range((line, RequestId::NONE)..);
+        of_line.take_while(|((of, _), _)| *of == line).filter(|(_, due)| due.begins + 3000 > now).count()
+            > MANY
+    }
 }
