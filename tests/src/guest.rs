@@ -30,6 +30,9 @@ const COMMAND: Duration = Duration::from_secs(60);
 /// libvirtd may just be starting.
 const SEEN: Duration = Duration::from_secs(20);
 
+/// What libvirt says where a channel's socket is missing.
+const NO_SOCKET: &str = ".sock: No such file or directory";
+
 /// How long a dropped guest waits for libvirt to forget it.
 const FORGET: Duration = Duration::from_secs(5);
 
@@ -160,8 +163,15 @@ impl Plan {
     /// When libvirt cannot start it.
     pub fn start(self, lab: &Lab) -> Result<Guest<'_>> {
         let guest = self.define(lab)?;
-        guest.start()?;
-        Ok(guest)
+        let deadline = Instant::now() + SEEN;
+        loop {
+            match guest.start() {
+                // The agent, where one runs, may just be making the socket of what was defined a moment ago.
+                Err(LabError::Program { said, .. })
+                    if said.contains(NO_SOCKET) && Instant::now() < deadline => {}
+                started => return started.map(|()| guest),
+            }
+        }
     }
 
     /// Starts the guest and waits for its shell.
