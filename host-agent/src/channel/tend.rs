@@ -15,7 +15,7 @@ use std::time::Duration;
 use nix::errno::Errno;
 use tokio::net::UnixStream;
 use tokio::sync::Notify;
-use tokio::time::{Instant, sleep, sleep_until, timeout_at};
+use tokio::time::{Instant, sleep, sleep_until, timeout, timeout_at};
 use uuid::Uuid;
 
 use super::Channel;
@@ -31,6 +31,9 @@ use crate::session;
 
 /// How soon what failed is tried again.
 const RETRY: Duration = Duration::from_millis(500);
+/// How long after it closed its connection a QEMU may take to be gone: an ending process closes its files last. Waiting for its end
+/// takes a descriptor.
+const ENDING: Duration = Duration::from_millis(250);
 /// How soon a socket of QEMU's is tried again while its VM starts.
 const RETRY_BIND: Duration = Duration::from_millis(100);
 /// Connections that are looked at in a second, and at once: also strangers get their turn, and are gone soon.
@@ -189,13 +192,18 @@ impl Tended {
                 let quiet = pace.knocked_at + QUIET;
                 let waiting = async {
                     tokio::select! {
-                        came = timeout_at(quiet, self.next_visitor(listener, &mut pace)) => came.map_err(|_| Run::Quiet),
-                        () = end_of(was_served.as_deref()) => Err(Run::Over),
+                        came = timeout_at(quiet, self.next_visitor(listener, &mut pace)) => {
+                            came.map(Some).map_err(|_| Run::Quiet)
+                        }
+                        ended = timeout(ENDING, end_of(was_served.as_deref())), if was_served.is_some() => {
+                            if ended.is_ok() { Err(Run::Over) } else { Ok(None) }
+                        }
                     }
                 };
                 // On the heap, so that a channel where nobody is connected has no room for it.
                 match Box::pin(waiting).await {
-                    Ok(visitor) => next = visitor,
+                    Ok(Some(visitor)) => next = visitor,
+                    Ok(None) => was_served = None, // it lives, and may come back
                     Err(Run::Over) => {
                         self.hasten_a_look();
                         return Run::Over;
