@@ -126,7 +126,7 @@ pub(super) fn read(arguments: impl IntoIterator<Item = OsString>) -> Result<Writ
     })
 }
 
-/// The command line, for the handbook and completions: with the first words, which are taken before [`Arguments`] are read.
+/// The command line, for the handbook and completions: with the first words, which are taken before the options are read.
 #[must_use]
 pub fn command() -> clap::Command {
     let nodes = |name, says| {
