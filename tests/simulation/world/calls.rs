@@ -32,7 +32,12 @@ impl State {
 
     /// Whether the agent hears soon of whatever happens while libvirt is there.
     pub(crate) fn hears_everything(&self) -> bool {
-        let deaf = [
+        !self.hears_late() && !self.has(Seen::AgentHeldUp)
+    }
+
+    /// Whether events or calls may be lost or late.
+    fn hears_late(&self) -> bool {
+        let faults = [
             Seen::EventLost,
             Seen::EventLate,
             Seen::CallFails,
@@ -40,26 +45,15 @@ impl State {
             Seen::CallIsLate,
             Seen::CallIsBusy,
             Seen::LibvirtHangs,
-            Seen::AgentHeldUp,
         ];
-        !deaf.into_iter().any(|fault| self.has(fault))
+        faults.into_iter().any(|fault| self.has(fault))
     }
 
     /// How old libvirt's last word may be, which `status` and `list` go by: where events get lost, as old as the last
     /// listing that came through.
     pub(crate) fn last_word(&self) -> u64 {
-        let delayed = [
-            Seen::EventLost,
-            Seen::EventLate,
-            Seen::CallFails,
-            Seen::CallHangs,
-            Seen::CallIsLate,
-            Seen::CallIsBusy,
-            Seen::LibvirtDies,
-            Seen::LibvirtHangs,
-        ];
         let held_up = if self.has(Seen::AgentHeldUp) { 2 * HELD_UP } else { 0 };
-        held_up + if delayed.into_iter().any(|fault| self.has(fault)) { 62_000 } else { 100 }
+        held_up + if self.hears_late() || self.has(Seen::LibvirtDies) { 62_000 } else { 100 }
     }
 
     /// Whether what this agent does has an effect.
