@@ -24,6 +24,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until, timeout};
 
 use crate::agent::Agent;
 use crate::channel::board::Board;
+use crate::channel::turns::Turns;
 use crate::channels::{Channels, Idle};
 use crate::config::Config;
 use crate::hooks::Spool;
@@ -182,6 +183,7 @@ impl Daemon {
             policy,
             orders,
             board: Board::default(),
+            turns: Turns::default(),
             host_status,
             hints: ends,
             stopping: stop,

@@ -31,15 +31,15 @@ where
     let mut session = Session::new(guest, agent, quota);
     let mut waiting = Waiting::default();
     loop {
-        let has_room = channel.has_room();
+        let (has_room, in_turn) = (channel.has_room(), channel.asks_much().then_some(&agent.turns));
         let said = tokio::select! {
             biased; // a guest may ask only so often, so what it asks never keeps its answers back
-            frame = channel.hear() => match frame {
+            frame = channel.hear(&agent.turns) => match frame {
                 Ok(Some(frame)) => on_frame(frame, &mut session, &mut waiting).map(|line| channel.say_line(&line)),
                 Ok(None) => None, // room again for what waits
                 Err(ended) => return ended,
             },
-            line = waiting.next_line(has_room) => Some(channel.say_line(&line)),
+            line = waiting.next_line(has_room, in_turn) => Some(channel.say_line(&line)),
         };
         if let Some(Err(ended)) = said {
             return ended;

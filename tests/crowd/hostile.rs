@@ -66,7 +66,9 @@ fn whatever_all_other_guests_do_an_honest_one_is_answered_and_its_target_stopped
     let quiet = Row::of(&mut crowd, time * 2, offs + 2);
     quiet.print("quiet");
     let mut rows = Vec::new();
-    for attack in Attack::ALL {
+    let chosen = std::env::var("FENCE_CROWD_ATTACKS").unwrap_or_default();
+    let is_chosen = |attack: &Attack| chosen.is_empty() || chosen.contains(&attack.to_string());
+    for attack in Attack::ALL.into_iter().filter(is_chosen) {
         crowd.attack(&[attack]);
         let row = Row::of(&mut crowd, time, offs);
         row.print(&attack.to_string());

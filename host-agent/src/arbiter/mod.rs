@@ -71,12 +71,17 @@ struct Entry {
     request: RequestId,
     target: Uuid,
     power: Power,
+    /// The order that it began or joined.
+    order: OrderNumber,
     answer: Answer,
 }
 
 impl Entry {
-    fn asked(&self, guest: Uuid) -> Asked {
-        Asked { guest, request: self.request }
+    fn becomes(&self) -> Decision {
+        match &self.answer {
+            Answer::Awaited => Decision::Join(self.order),
+            Answer::Given(verdict, _) => Decision::Repeat(verdict.clone()),
+        }
     }
 
     fn is_old(&self, now: Duration) -> bool {
@@ -86,7 +91,7 @@ impl Entry {
 
 #[derive(Debug)]
 enum Answer {
-    Awaited(OrderNumber),
+    Awaited,
     Given(Box<Verdict>, Duration),
 }
 
@@ -111,15 +116,11 @@ impl Arbiter {
             if (entry.target, entry.power) != (application.target, application.power) {
                 return Decision::Refuse(Reason::BadRequest, "this id was used for another request");
             }
-            return match &entry.answer {
-                Answer::Awaited(number) => Decision::Join(*number),
-                Answer::Given(verdict, _) => Decision::Repeat(verdict.clone()),
-            };
+            return entry.becomes();
         }
         // Also who had its answer already, because its own time was over, holds its place until the order ends.
-        let is_open = |entry: &&Entry| {
-            self.open.get(&entry.target).is_some_and(|open| open.askers.contains(&entry.asked(guest)))
-        };
+        let is_open =
+            |entry: &&Entry| self.open.get(&entry.target).is_some_and(|open| open.number == entry.order);
         if entries.iter().filter(is_open).count() >= OPEN_PER_GUEST {
             return Decision::Refuse(Reason::Busy, "too many orders of this guest are open");
         }
@@ -159,7 +160,8 @@ impl Arbiter {
             request: application.request,
             target: application.target,
             power: application.power,
-            answer: Answer::Awaited(*number),
+            order: *number,
+            answer: Answer::Awaited,
         };
         push(self.guests.entry(application.asker.0).or_default(), entry);
     }
@@ -176,9 +178,9 @@ impl Arbiter {
                     given(verdict, ended.as_ref().map_or(known.acting.accepted, |ended| ended.at))
                 }
                 (None, Some(ended)) => given(&ended.verdict, ended.at),
-                (None, None) => Answer::Awaited(number),
+                (None, None) => Answer::Awaited,
             };
-            let entry = Entry { request: asked.request, target, power, answer };
+            let entry = Entry { request: asked.request, target, power, order: number, answer };
             push(self.guests.entry(asked.guest).or_default(), entry);
         }
         match &known.ended {
@@ -205,10 +207,7 @@ impl Arbiter {
         if entry.power != power || !is_target(entry.target) {
             return None; // the id was used for another request
         }
-        Some(match &entry.answer {
-            Answer::Awaited(number) => Decision::Join(*number),
-            Answer::Given(verdict, _) => Decision::Repeat(verdict.clone()),
-        })
+        Some(entry.becomes())
     }
 
     /// Whose requests wait for the open order on this target.
@@ -227,7 +226,7 @@ impl Arbiter {
     /// Everybody who still waits for this order, or no longer does, has this verdict.
     pub fn settle(&mut self, number: OrderNumber, verdict: &Verdict, now: Duration) {
         for entry in self.guests.values_mut().flatten() {
-            if matches!(entry.answer, Answer::Awaited(awaited) if awaited == number) {
+            if entry.order == number && matches!(entry.answer, Answer::Awaited) {
                 entry.answer = Answer::Given(Box::new(verdict.clone()), now);
             }
         }
@@ -280,7 +279,7 @@ fn push(entries: &mut VecDeque<Entry>, entry: Entry) {
     if entries.len() >= VERDICTS_PER_GUEST {
         let given = entries.iter().enumerate().filter_map(|(place, entry)| match &entry.answer {
             Answer::Given(_, at) => Some((*at, place)),
-            Answer::Awaited(_) => None,
+            Answer::Awaited => None,
         });
         if let Some((_, oldest)) = given.min() {
             entries.remove(oldest);

@@ -28,6 +28,11 @@ impl Bucket {
         self.full_at.checked_sub(depth).unwrap_or(self.full_at)
     }
 
+    /// Whether more than a tenth of what may pass at once has passed lately.
+    pub(crate) fn is_drawn_on(&self) -> bool {
+        self.full_at > Instant::now() + self.every() * (self.burst / 10)
+    }
+
     /// One thing passes if it may.
     pub(crate) fn pass(&mut self) -> bool {
         let may_pass = self.ready_at() <= Instant::now();
@@ -39,7 +44,12 @@ impl Bucket {
 
     /// One thing passes.
     pub(crate) fn take(&mut self) {
-        self.full_at = self.full_at.max(Instant::now()) + self.every();
+        self.take_many(1);
+    }
+
+    /// Something passes that counts as so many.
+    pub(crate) fn take_many(&mut self, count: u32) {
+        self.full_at = self.full_at.max(Instant::now()) + self.every() * count;
     }
 }
 

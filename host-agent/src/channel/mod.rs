@@ -3,8 +3,8 @@
 //! In:  a connected socket. Out: frames one by one; and lines back.
 //!
 //! Invariant: bounded memory and bounded work. At most one line and [`CHUNK`] bytes wait inwards and
-//! [`OUT_BYTES`] outwards; a guest that asks more than it may is read later, not answered more; one that does not read its
-//! replies loses its connection.
+//! [`OUT_BYTES`] outwards; a guest that asks much is read in turn with the others that do, one that asks more than it may is
+//! read later, not answered more; one that does not read its replies loses its connection.
 
 pub mod board;
 pub(crate) mod bucket;
@@ -12,6 +12,7 @@ mod in_use;
 pub mod lobby;
 pub mod socket;
 pub mod tend;
+pub mod turns;
 
 use std::future::poll_fn;
 use std::io::ErrorKind;
@@ -20,10 +21,12 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use fence_vmchannel_protocol::{Decoder, Frame, Reply, encode_line};
+use futures_util::future::BoxFuture;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, sleep_until};
 
 use bucket::Bucket;
+use turns::Turns;
 
 /// Bytes taken from the socket at once.
 pub const CHUNK: usize = 4096;
@@ -31,8 +34,13 @@ pub const CHUNK: usize = 4096;
 pub const OUT_BYTES: usize = 64 * 1024;
 /// Requests a guest may ask in a second, and at once.
 pub const REQUESTS: (u32, u32) = (20, 40);
-/// Reads of its socket in a second, and at once: one byte at a time costs us as little as whole lines.
-pub const READS: (u32, u32) = (40, 200);
+/// Reads of its socket in a second, and at once.
+pub const READS: (u32, u32) = (20, 100);
+/// What a read may cost. The kernel keeps bytes as they were written, and takes for a hundred that came one by one as long as for
+/// a hundred lines: such a read counts as many.
+const READ_COST: Duration = Duration::from_micros(50);
+/// So many at most.
+const DEAREST: u32 = 16;
 /// How long after bytes that were no whole frame the next ones are read: what comes byte by byte, as over a serial port, is
 /// gathered meanwhile, and does not use up the reads.
 const GATHER: Duration = Duration::from_millis(2);
@@ -56,7 +64,6 @@ pub enum Ended {
 }
 
 /// A connection to one guest, over a socket or anything like one.
-#[derive(Debug)]
 pub struct Channel<S> {
     stream: S,
     decoder: Decoder,
@@ -75,6 +82,10 @@ pub struct Channel<S> {
     stuck_since: Option<Instant>,
     requests: Bucket,
     reads: Bucket,
+    /// The processor time that was used; none where nothing is to depend on it.
+    used: fn() -> Duration,
+    /// Until it may be heard again, if it asks much.
+    turn: Option<BoxFuture<'static, ()>>,
 }
 
 /// What listening brought.
@@ -90,7 +101,14 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Channel<S> {
     /// A channel on this connection.
     #[must_use]
     pub fn new(stream: S) -> Self {
+        Self::metered(stream, || Duration::ZERO)
+    }
+
+    /// A channel that is read less often the more processor time its reads take, by this clock.
+    #[must_use]
+    pub fn metered(stream: S, used: fn() -> Duration) -> Self {
         Self {
+            used,
             stream,
             decoder: Decoder::default(),
             inbox: Vec::new(),
@@ -103,12 +121,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Channel<S> {
             stuck_since: None,
             requests: Bucket::new(REQUESTS),
             reads: Bucket::new(READS),
+            turn: None,
         }
     }
 
     /// The next frame; writes what waits meanwhile, and returns `None` when all of that is written and there is room for
     /// more. Cancel safe.
-    pub async fn hear(&mut self) -> Result<Option<Frame>, Ended> {
+    pub async fn hear(&mut self, turns: &Turns) -> Result<Option<Frame>, Ended> {
         loop {
             let now = Instant::now();
             let stuck = self.stuck_since.map(|since| since + WRITE_PATIENCE);
@@ -124,7 +143,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Channel<S> {
             let wake = may_read.into_iter().chain(stuck).chain(silent).min();
             tokio::select! {
                 biased; // what came is taken before the time is looked at
-                heard = poll_fn(|cx| self.poll_hear(cx)) => match heard? {
+                heard = poll_fn(|cx| self.poll_hear(turns, cx)) => match heard? {
                     Heard::Frame(frame) => return Ok(Some(frame)),
                     Heard::Room => return Ok(None),
                     Heard::Enough => {}
@@ -138,6 +157,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Channel<S> {
     #[must_use]
     pub fn has_room(&self) -> bool {
         self.outbox.is_empty()
+    }
+
+    /// Whether it was heard more often of late than an honest guest is.
+    #[must_use]
+    pub fn asks_much(&self) -> bool {
+        self.requests.is_drawn_on() || self.reads.is_drawn_on()
     }
 
     /// Sends a reply, see [`Channel::say_line`].
@@ -182,21 +207,33 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Channel<S> {
         if self.is_midway { allowed.max(self.heard_at + GATHER) } else { allowed }
     }
 
-    fn poll_hear(&mut self, cx: &mut Context<'_>) -> Poll<Result<Heard, Ended>> {
+    fn poll_hear(&mut self, turns: &Turns, cx: &mut Context<'_>) -> Poll<Result<Heard, Ended>> {
         if !self.outbox.is_empty()
             && let Poll::Ready(written) = self.poll_write(cx)
         {
             return Poll::Ready(written.map(|()| Heard::Room));
         }
+        if self.may_read() > Instant::now() {
+            return Poll::Pending;
+        }
+        if let Some(turn) = &mut self.turn {
+            ready!(turn.as_mut().poll(cx));
+            self.turn = None;
+        }
+        let heard = self.poll_frame(cx);
+        if heard.is_ready() && self.asks_much() {
+            self.turn = Some(turns.line_up());
+        }
+        heard
+    }
+
+    fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Result<Heard, Ended>> {
         let waited = !self.inbox.is_empty();
         if let Some(frame) = self.next_frame() {
             return Poll::Ready(Ok(Heard::Frame(frame)));
         }
         if waited && self.inbox.is_empty() {
             return Poll::Ready(Ok(Heard::Enough)); // it may have been half a struct
-        }
-        if self.may_read() > Instant::now() {
-            return Poll::Pending;
         }
         ready!(self.poll_read(cx))?;
         let frame = self.next_frame();
@@ -228,10 +265,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Channel<S> {
     fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Ended>> {
         let mut chunk = [0; CHUNK];
         let mut chunk = ReadBuf::new(&mut chunk);
-        match ready!(Pin::new(&mut self.stream).poll_read(cx, &mut chunk)) {
+        let before = (self.used)();
+        let read = ready!(Pin::new(&mut self.stream).poll_read(cx, &mut chunk));
+        let cost = (self.used)().saturating_sub(before);
+        match read {
             Ok(()) if chunk.filled().is_empty() => Poll::Ready(Err(Ended::Closed)),
             Ok(()) => {
-                self.reads.take();
+                self.reads.take_many(reads_worth(cost));
                 self.heard_at = Instant::now();
                 self.inbox.extend_from_slice(chunk.filled());
                 Poll::Ready(Ok(()))
@@ -259,6 +299,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Channel<S> {
         self.stuck_since = None;
         Poll::Ready(Ok(()))
     }
+}
+
+/// As how many reads one counts that took so long.
+fn reads_worth(cost: Duration) -> u32 {
+    let times = cost.as_nanos() / READ_COST.as_nanos();
+    u32::try_from(times).unwrap_or(u32::MAX).saturating_add(1).min(DEAREST)
 }
 
 #[cfg(test)]

@@ -13,6 +13,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use nix::errno::Errno;
+use nix::time::{ClockId, clock_gettime};
 use tokio::net::UnixStream;
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep, sleep_until, timeout, timeout_at};
@@ -37,7 +38,7 @@ const ENDING: Duration = Duration::from_millis(250);
 /// How soon a socket of QEMU's is tried again while its VM starts.
 const RETRY_BIND: Duration = Duration::from_millis(100);
 /// Connections that are looked at in a second, and at once: also strangers get their turn, and are gone soon.
-const KNOCKS: (u32, u32) = (50, 200);
+const KNOCKS: (u32, u32) = (25, 100);
 /// Sessions that are begun in a second, and at once. QEMU itself connects once, and once more after each restart of the
 /// agent.
 const SESSIONS: (u32, u32) = (2, 20);
@@ -106,6 +107,11 @@ pub async fn tend(door: Arc<Door>, socket: Option<OwnedFd>, agent: Arc<Agent>) -
         Mode::Connect => tended.listen(socket).await,
         Mode::Bind => Box::pin(tended.reach()).await,
     }
+}
+
+/// The processor time that this thread has used.
+fn time_used() -> Duration {
+    clock_gettime(ClockId::CLOCK_THREAD_CPUTIME_ID).map_or(Duration::ZERO, Duration::from)
 }
 
 /// The end of the process that was served last.
@@ -233,7 +239,7 @@ impl Tended {
         let Visitor { stream, guest } = visitor;
         self.served(&guest);
         let quota = self.quota();
-        let served = session::serve(Channel::new(stream), &guest, &self.agent, &quota);
+        let served = session::serve(Channel::metered(stream, time_used), &guest, &self.agent, &quota);
         let mut served = std::pin::pin!(served);
         let next = loop {
             tokio::select! {
@@ -255,6 +261,9 @@ impl Tended {
 
     /// The next connection, if it is the domain's QEMU. Cancel safe: a connection is taken at its end.
     async fn next_visitor(&self, listener: &Listener, pace: &mut Pace) -> Option<Box<Visitor>> {
+        if pace.knocks.is_drawn_on() {
+            self.agent.turns.line_up().await;
+        }
         if pace.ready_at() > Instant::now() {
             Box::pin(sleep_until(pace.ready_at())).await; // seldom: no room for it in each channel
         }
@@ -327,7 +336,7 @@ impl Tended {
     async fn serve_bound(&self, stream: UnixStream, guest: &Guest, taken_before: bool) {
         self.served(guest);
         let quota = self.quota();
-        let served = session::serve(Channel::new(stream), guest, &self.agent, &quota);
+        let served = session::serve(Channel::metered(stream, time_used), guest, &self.agent, &quota);
         let mut served = std::pin::pin!(served);
         let mut check = Instant::now() + RETRY;
         loop {

@@ -1,3 +1,7 @@
+use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::Ordering::Relaxed;
+
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
 
@@ -26,7 +30,7 @@ async fn several_frames_of_one_write_are_heard_one_after_the_other() {
     guest.write_all(&[line(), line(), line()].concat()).await.unwrap();
 
     for _ in 0..3 {
-        assert!(matches!(channel.hear().await, Ok(Some(Frame::Noise(_)))));
+        assert!(matches!(channel.hear(&Turns::default()).await, Ok(Some(Frame::Noise(_)))));
     }
 }
 
@@ -36,7 +40,7 @@ async fn a_closed_connection_ends_the_channel() {
 
     drop(guest);
 
-    assert!(matches!(channel.hear().await, Err(Ended::Closed)));
+    assert!(matches!(channel.hear(&Turns::default()).await, Err(Ended::Closed)));
 }
 
 #[tokio::test(start_paused = true)]
@@ -46,7 +50,7 @@ async fn more_requests_than_allowed_are_heard_later_and_none_is_lost() {
 
     guest.write_all(&line().repeat(60)).await.unwrap();
     for _ in 0..60 {
-        assert!(matches!(channel.hear().await, Ok(Some(Frame::Noise(_)))));
+        assert!(matches!(channel.hear(&Turns::default()).await, Ok(Some(Frame::Noise(_)))));
     }
 
     // 40 at once, the other 20 at 20 a second.
@@ -67,7 +71,7 @@ async fn bytes_that_come_one_by_one_are_gathered_and_use_up_no_reads() {
     };
     let hearing = async {
         for _ in 0..lines {
-            assert!(matches!(channel.hear().await, Ok(Some(Frame::Noise(_)))));
+            assert!(matches!(channel.hear(&Turns::default()).await, Ok(Some(Frame::Noise(_)))));
         }
     };
     tokio::join!(typing, hearing);
@@ -75,6 +79,27 @@ async fn bytes_that_come_one_by_one_are_gathered_and_use_up_no_reads() {
     let (bytes, took) = (line().len() * lines, begun.elapsed());
     assert!(bytes > 2 * READS.1 as usize, "{bytes}");
     assert!(took < Duration::from_secs(2), "{took:?}");
+}
+
+/// Time passes with each look at it, so a read takes as long.
+fn used() -> Duration {
+    static USED: AtomicUsize = AtomicUsize::new(0);
+    READ_COST * 4 * u32::try_from(USED.fetch_add(1, Relaxed)).unwrap()
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_dearer_its_reads_are_the_less_often_a_guest_is_read() {
+    let (ours, mut guest) = UnixStream::pair().unwrap();
+    let (mut channel, begun) = (Channel::metered(ours, used), Instant::now());
+
+    for _ in 0..24 {
+        guest.write_all(&line()).await.unwrap();
+        assert!(matches!(channel.hear(&Turns::default()).await, Ok(Some(Frame::Noise(_)))));
+    }
+
+    // Each counts as five: 20 at once, the other four at four a second.
+    let took = begun.elapsed();
+    assert!((Duration::from_millis(950)..Duration::from_millis(1_100)).contains(&took), "{took:?}");
 }
 
 #[tokio::test]
@@ -89,8 +114,8 @@ async fn a_guest_that_does_not_read_is_cut_off_before_it_costs_memory() {
 
 #[tokio::test]
 async fn what_a_slow_guest_did_not_read_at_once_comes_when_it_reads() {
+    let (turns, mut said) = (Turns::default(), 0);
     let (mut channel, mut guest) = pair();
-    let mut said = 0;
     while channel.has_room() {
         channel.say(&reply()).unwrap();
         said += encode_line(&reply()).unwrap().len();
@@ -99,7 +124,7 @@ async fn what_a_slow_guest_did_not_read_at_once_comes_when_it_reads() {
     let read = async move {
         guest.read_exact(&mut vec![0; said]).await.unwrap();
     };
-    let (ended, ()) = tokio::join!(channel.hear(), read);
+    let (ended, ()) = tokio::join!(channel.hear(&turns), read);
 
     assert!(matches!(ended, Ok(None)), "what waits elsewhere can be sent now");
     assert!(channel.has_room());
@@ -108,17 +133,49 @@ async fn what_a_slow_guest_did_not_read_at_once_comes_when_it_reads() {
 #[tokio::test(start_paused = true)]
 async fn bytes_that_come_to_nothing_are_read_no_faster_than_lines() {
     let (mut channel, mut guest) = pair();
-    let begun = Instant::now();
+    let (turns, begun) = (Turns::default(), Instant::now());
     let half = vec![b'x'; CHUNK * 100];
 
     let write = async {
         guest.write_all(&half).await.unwrap();
         guest.write_all(b"\n").await.unwrap();
     };
-    let (heard, ()) = tokio::join!(channel.hear(), write);
+    let (heard, ()) = tokio::join!(channel.hear(&turns), write);
 
     assert!(matches!(heard, Ok(Some(Frame::Noise(_)))));
     // 40 lines' worth at once, the other 60 at 20 a second.
     let took = begun.elapsed();
     assert!((Duration::from_millis(2_800)..Duration::from_millis(3_200)).contains(&took), "{took:?}");
+}
+
+/// Counts the frames of a guest that asks without an end.
+async fn hear_all(mut channel: Channel<UnixStream>, turns: Turns, heard: Arc<AtomicUsize>) {
+    while channel.hear(&turns).await.is_ok() {
+        heard.fetch_add(1, Relaxed);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_asks_little_does_not_wait_for_all_those_that_ask_much() {
+    let (turns, heard) = (Turns::default(), Arc::new(AtomicUsize::new(0)));
+    let (mut channel, mut guest) = pair();
+    let mut floods = Vec::new();
+    for _ in 0..200 {
+        let (flooded, mut flood) = pair();
+        flood.write_all(&line().repeat(30)).await.unwrap();
+        tokio::spawn(hear_all(flooded, turns.clone(), heard.clone()));
+        floods.push(flood);
+    }
+    while heard.load(Relaxed) < 2_000 {
+        tokio::task::yield_now().await;
+    }
+
+    let before = heard.load(Relaxed);
+    guest.write_all(&line()).await.unwrap();
+    assert!(matches!(channel.hear(&turns).await, Ok(Some(Frame::Noise(_)))));
+    let amid = heard.load(Relaxed) - before;
+    tokio::time::sleep(Duration::from_secs(1)).await;
+
+    assert!(amid < 100, "{amid} frames of others came first");
+    assert_eq!(heard.load(Relaxed), 200 * 30, "and none of theirs is lost");
 }

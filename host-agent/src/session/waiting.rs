@@ -2,16 +2,18 @@
 //!
 //! In:  futures of lines. Out: those lines, as they come.
 //!
-//! Invariant: at most [`MOST`] requests of one guest wait at a time.
+//! Invariant: at most [`MOST`] requests of one guest wait at a time; who asks much is told in turn with the others that do, so
+//! that nobody waits until all those have their answers who joined one order.
 
 use std::collections::HashMap;
 use std::future::poll_fn;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 use fence_vmchannel_protocol::{Ask, Reply, Request, RequestId, Seal};
 use futures_util::future::BoxFuture;
 
 use super::heard::Heard;
+use crate::channel::turns::Turns;
 use crate::orders::Taken;
 
 /// How many requests of one guest may wait.
@@ -34,8 +36,14 @@ pub(super) enum Pending {
 /// A line, the request it belongs to, and what of its answer is still to come.
 type Said = (Vec<u8>, RequestId, Option<(Pending, Seal)>);
 
-/// One of them, with its next line once that is there.
-type Next = (BoxFuture<'static, Said>, Option<Said>);
+/// One of them.
+struct Next {
+    coming: BoxFuture<'static, Said>,
+    /// It is of an accepted order.
+    is_accepted: bool,
+    /// Its next line, once that is there.
+    said: Option<Said>,
+}
 
 /// All answers of one guest that are still to come.
 #[derive(Default)]
@@ -45,6 +53,8 @@ pub(super) struct Waiting {
     pending: Vec<Next>,
     /// The answer to the last question that came as a struct: at most one, since it does not tell whose answer it is.
     legacy: Option<Next>,
+    /// Until the next line may be made, for a guest that asks much.
+    turn: Option<BoxFuture<'static, ()>>,
 }
 
 impl Waiting {
@@ -64,8 +74,7 @@ impl Waiting {
 
     /// The answer to a struct is still to come. It takes the place of the one before, which nobody waits for any more.
     pub(super) fn push_legacy(&mut self, parts: BoxFuture<'static, Vec<Vec<u8>>>) {
-        let pending = Pending::List(RequestId::NONE, parts);
-        self.legacy = Some((Box::pin(pending.next(Seal::Checksum)), None));
+        self.legacy = Some(Next::of(Pending::List(RequestId::NONE, parts), Seal::Checksum));
     }
 
     /// Another question came: the answer to a struct before it would be taken for its own.
@@ -86,18 +95,16 @@ impl Waiting {
 
     fn add(&mut self, request: &Request, seal: Seal, pending: Pending) {
         self.asked.insert(request.id, request.ask.clone());
-        self.pending.push((Box::pin(pending.next(seal)), None));
+        self.pending.push(Next::of(pending, seal));
     }
 
     /// The next line of any answer; waits for ever while there is none to come, or no room for it. All of them go on
-    /// meanwhile: a delay does not begin when a guest begins to read. Cancel safe.
-    pub(super) async fn next_line(&mut self, has_room: bool) -> Vec<u8> {
-        let (line, id, rest) = poll_fn(|cx| self.poll_pending(cx, has_room)).await;
+    /// meanwhile: a delay does not begin when a guest begins to read. Who asks much is told `in_turn`. Cancel safe.
+    pub(super) async fn next_line(&mut self, has_room: bool, in_turn: Option<&Turns>) -> Vec<u8> {
+        let (line, id, rest) = poll_fn(|cx| self.poll_pending(cx, has_room, in_turn)).await;
         match rest {
-            Some((rest, seal)) if id == RequestId::NONE => {
-                self.legacy = Some((Box::pin(rest.next(seal)), None));
-            }
-            Some((rest, seal)) => self.pending.push((Box::pin(rest.next(seal)), None)),
+            Some((rest, seal)) if id == RequestId::NONE => self.legacy = Some(Next::of(rest, seal)),
+            Some((rest, seal)) => self.pending.push(Next::of(rest, seal)),
             None => {
                 self.asked.remove(&id);
             }
@@ -105,21 +112,40 @@ impl Waiting {
         line
     }
 
-    /// All of them are asked each time: they are few.
-    fn poll_pending(&mut self, cx: &mut Context<'_>, has_room: bool) -> Poll<Said> {
-        for (pending, said) in
-            self.pending.iter_mut().chain(&mut self.legacy).filter(|(_, said)| said.is_none())
-        {
-            if let Poll::Ready(line) = pending.as_mut().poll(cx) {
-                *said = Some(line);
+    /// All of them are asked each time: they are few. What an accepted order has to say can wait for the guest's turn; the others
+    /// may hold what is everybody's.
+    fn poll_pending(&mut self, cx: &mut Context<'_>, has_room: bool, in_turn: Option<&Turns>) -> Poll<Said> {
+        let is_its_turn = self.poll_turn(cx, in_turn).is_ready();
+        let all = self.pending.iter_mut().chain(&mut self.legacy);
+        for next in all.filter(|next| next.said.is_none() && (is_its_turn || !next.is_accepted)) {
+            if let Poll::Ready(line) = next.coming.as_mut().poll(cx) {
+                next.said = Some(line);
             }
         }
-        let ready = self.pending.iter().position(|(_, said)| said.is_some()).filter(|_| has_room);
-        let legacy = || self.legacy.take_if(|(_, said)| said.is_some() && has_room);
-        match ready.map(|place| self.pending.remove(place)).or_else(legacy).and_then(|(_, said)| said) {
+        let may_say = has_room && is_its_turn;
+        let ready = self.pending.iter().position(|next| next.said.is_some()).filter(|_| may_say);
+        let legacy = || self.legacy.take_if(|next| next.said.is_some() && may_say);
+        match ready.map(|place| self.pending.remove(place)).or_else(legacy).and_then(|next| next.said) {
             Some(said) => Poll::Ready(said),
             None => Poll::Pending,
         }
+    }
+
+    fn poll_turn(&mut self, cx: &mut Context<'_>, in_turn: Option<&Turns>) -> Poll<()> {
+        let Some(turns) = in_turn.filter(|_| !self.pending.is_empty() || self.legacy.is_some()) else {
+            self.turn = None;
+            return Poll::Ready(());
+        };
+        ready!(self.turn.get_or_insert_with(|| turns.line_up()).as_mut().poll(cx));
+        self.turn = None;
+        Poll::Ready(())
+    }
+}
+
+impl Next {
+    fn of(pending: Pending, seal: Seal) -> Self {
+        let is_accepted = matches!(pending, Pending::Taken(..));
+        Self { coming: Box::pin(pending.next(seal)), is_accepted, said: None }
     }
 }
 
@@ -158,6 +184,9 @@ pub(super) fn line_of(reply: &Reply, seal: &Seal) -> Vec<u8> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::AtomicUsize;
+    use std::sync::atomic::Ordering::Relaxed;
     use std::time::Duration;
 
     use fence_vmchannel_protocol::{Body, Method, Verdict};
@@ -177,10 +206,38 @@ mod tests {
         };
         waiting.add(&request, Seal::Checksum, Pending::Reply(id, Box::pin(reply)));
 
-        let unread = timeout(Duration::from_secs(10), waiting.next_line(false)).await;
-        waiting.next_line(true).await;
+        let unread = timeout(Duration::from_secs(10), waiting.next_line(false, None)).await;
+        waiting.next_line(true, None).await;
 
         assert!(unread.is_err(), "nothing is said while there is no room");
         assert_eq!(begun.elapsed(), Duration::from_secs(10), "it was ready all the while");
+    }
+
+    #[tokio::test]
+    async fn whoever_asks_little_does_not_wait_until_all_who_joined_an_order_are_told() {
+        let (turns, told) = (Turns::default(), Arc::new(AtomicUsize::new(0)));
+        let refused = || Verdict::refused(fence_vmchannel_protocol::Reason::Busy);
+        for _ in 0..200 {
+            let (turns, told) = (turns.clone(), told.clone());
+            tokio::spawn(async move {
+                let mut waiting = Waiting::default();
+                for number in 1..=4 {
+                    let id = RequestId::from_random([number; 16]).unwrap();
+                    let pending = Pending::Taken(id, Taken::Verdict(refused()));
+                    waiting.pending.push(Next::of(pending, Seal::Checksum));
+                }
+                for _ in 0..4 {
+                    waiting.next_line(true, Some(&turns)).await;
+                    told.fetch_add(1, Relaxed);
+                }
+            });
+        }
+
+        tokio::task::yield_now().await;
+        let first = told.load(Relaxed);
+        sleep(Duration::from_millis(100)).await;
+
+        assert!(first < 50, "{first} lines of others came first");
+        assert_eq!(told.load(Relaxed), 800);
     }
 }
