@@ -38,7 +38,7 @@ pub const REQUESTS: (u32, u32) = (20, 40);
 pub const READS: (u32, u32) = (20, 100);
 /// What a read may cost. The kernel keeps bytes as they were written, and takes for a hundred that came one by one as long as for
 /// a hundred lines: such a read counts as many.
-const READ_COST: Duration = Duration::from_micros(50);
+const READ_COST: Duration = Duration::from_micros(25);
 /// So many at most.
 const DEAREST: u32 = 16;
 /// How long after bytes that were no whole frame the next ones are read: what comes byte by byte, as over a serial port, is

@@ -216,10 +216,11 @@ mod tests {
     #[tokio::test]
     async fn whoever_asks_little_does_not_wait_until_all_who_joined_an_order_are_told() {
         let (turns, told) = (Turns::default(), Arc::new(AtomicUsize::new(0)));
+        let mut all = tokio::task::JoinSet::new();
         let refused = || Verdict::refused(fence_vmchannel_protocol::Reason::Busy);
         for _ in 0..200 {
             let (turns, told) = (turns.clone(), told.clone());
-            tokio::spawn(async move {
+            all.spawn(async move {
                 let mut waiting = Waiting::default();
                 for number in 1..=4 {
                     let id = RequestId::from_random([number; 16]).unwrap();
