@@ -245,13 +245,9 @@ impl State {
     ) {
         let timeout = u64::try_from(request.timeout.as_millis()).unwrap();
         let is_punctual = self.wires[line].is_punctual(self.now);
-        // What nothing was done about may be refused later: a guest that asks a lot is read later, and so hears of a timeout.
+        // A guest that asks a lot is read later, and its time counts from then.
         let is_busy = self.oracle.is_busy(line, self.now);
-        let was_taken = match verdict.ruling {
-            Ruling::Refused(_) => false,
-            Ruling::Failed(Reason::Timeout) => !is_busy,
-            Ruling::Failed(_) | Ruling::Done => true,
-        };
+        let was_taken = !is_busy && !matches!(verdict.ruling, Ruling::Refused(_));
         if is_punctual && was_taken && self.now > begins + timeout + self.slack() {
             self.wrong(|_| format!("the verdict of {} comes after the client's time", short(request.id)));
         }

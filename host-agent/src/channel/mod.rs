@@ -35,12 +35,12 @@ pub const OUT_BYTES: usize = 64 * 1024;
 /// Requests a guest may ask in a second, and at once.
 pub const REQUESTS: (u32, u32) = (20, 40);
 /// Reads of its socket in a second, and at once.
-pub const READS: (u32, u32) = (20, 100);
+pub const READS: (u32, u32) = (40, 100);
 /// What a read may cost. The kernel keeps bytes as they were written, and takes for a hundred that came one by one as long as for
 /// a hundred lines: such a read counts as many.
-const READ_COST: Duration = Duration::from_micros(25);
+const READ_COST: Duration = Duration::from_micros(12);
 /// So many at most.
-const DEAREST: u32 = 16;
+const DEAREST: u32 = 32;
 /// How long after bytes that were no whole frame the next ones are read: what comes byte by byte, as over a serial port, is
 /// gathered meanwhile, and does not use up the reads.
 const GATHER: Duration = Duration::from_millis(2);

@@ -98,9 +98,9 @@ async fn the_dearer_its_reads_are_the_less_often_a_guest_is_read() {
         assert!(matches!(channel.hear(&Turns::default()).await, Ok(Some(Frame::Noise(_)))));
     }
 
-    // Each counts as five: 20 at once, the others at four a second, each as soon as there is room for the first of its five.
+    // Each counts as five: 20 at once, the others at eight a second, each as soon as there is room for the first of its five.
     let took = begun.elapsed();
-    assert!((Duration::from_millis(750)..Duration::from_millis(850)).contains(&took), "{took:?}");
+    assert!((Duration::from_millis(375)..Duration::from_millis(450)).contains(&took), "{took:?}");
 }
 
 #[tokio::test]
