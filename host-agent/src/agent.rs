@@ -25,7 +25,7 @@ pub struct Agent {
     pub orders: Arc<Orders>,
     /// How each channel is.
     pub board: Board,
-    /// Guests that ask much are heard in turn.
+    /// Guests that ask much are heard and told in turn.
     pub turns: Turns,
     /// What guests may know of the host.
     pub host_status: Facts,

@@ -266,7 +266,8 @@ impl Daemon {
                 }
             }
         }
-        // The verdicts of orders that just ended are written by their sessions in the next turns.
+        // The verdicts of orders that just ended are written by their sessions in the next rounds.
+        self.agent.turns.open();
         for _ in 0..16 {
             tokio::task::yield_now().await;
         }

@@ -246,7 +246,7 @@ impl State {
         let timeout = u64::try_from(request.timeout.as_millis()).unwrap();
         let is_punctual = self.wires[line].is_punctual(self.now);
         // A guest that asks a lot is read later, and its time counts from then.
-        let is_busy = self.oracle.is_busy(line, self.now);
+        let is_busy = self.oracle.is_busy(line, begins);
         let was_taken = !is_busy && !matches!(verdict.ruling, Ruling::Refused(_));
         if is_punctual && was_taken && self.now > begins + timeout + self.slack() {
             self.wrong(|_| format!("the verdict of {} comes after the client's time", short(request.id)));

@@ -42,7 +42,7 @@ const READ_COST: Duration = Duration::from_micros(12);
 /// So many at most.
 const DEAREST: u32 = 32;
 /// How long after bytes that were no whole frame the next ones are read: what comes byte by byte, as over a serial port, is
-/// gathered meanwhile, and does not use up the reads.
+/// gathered meanwhile, and uses up few reads.
 const GATHER: Duration = Duration::from_millis(2);
 /// Half a struct is given up when nothing more came for this long.
 const SILENCE: Duration = Duration::from_secs(1);
@@ -135,11 +135,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Channel<S> {
                 return Err(Ended::NotReading);
             }
             let may_read = Some(self.may_read()).filter(|at| *at > now);
-            let silent = self.silent_at();
-            if silent.is_some_and(|silent| silent <= now) {
-                self.decoder.silence();
-            }
-            let silent = silent.filter(|silent| *silent > now);
+            let silent = self.silent_at().filter(|silent| *silent > now);
             let wake = may_read.into_iter().chain(stuck).chain(silent).min();
             tokio::select! {
                 biased; // what came is taken before the time is looked at
@@ -159,7 +155,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Channel<S> {
         self.outbox.is_empty()
     }
 
-    /// Whether it was heard more often of late than an honest guest is.
+    /// Whether it drew on what it may ask at once: more was heard of it lately than of a guest that asks now and then.
     #[must_use]
     pub fn asks_much(&self) -> bool {
         self.requests.is_drawn_on() || self.reads.is_drawn_on()
@@ -216,15 +212,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Channel<S> {
         if self.may_read() > Instant::now() {
             return Poll::Pending;
         }
-        if let Some(turn) = &mut self.turn {
-            ready!(turn.as_mut().poll(cx));
-            self.turn = None;
+        if self.asks_much() {
+            ready!(self.turn.get_or_insert_with(|| turns.line_up()).as_mut().poll(cx));
         }
-        let heard = self.poll_frame(cx);
-        if heard.is_ready() && self.asks_much() {
-            self.turn = Some(turns.line_up());
-        }
-        heard
+        self.turn = None;
+        self.poll_frame(cx)
     }
 
     fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Result<Heard, Ended>> {
@@ -235,7 +227,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Channel<S> {
         if waited && self.inbox.is_empty() {
             return Poll::Ready(Ok(Heard::Enough)); // it may have been half a struct
         }
-        ready!(self.poll_read(cx))?;
+        let read = self.poll_read(cx)?;
+        if read.is_pending() && self.silent_at().is_some_and(|silent| silent <= Instant::now()) {
+            self.decoder.silence();
+        }
+        ready!(read);
         let frame = self.next_frame();
         self.is_midway = frame.is_none();
         Poll::Ready(Ok(frame.map_or(Heard::Enough, Heard::Frame)))

@@ -340,12 +340,16 @@ impl Tended {
         let mut served = std::pin::pin!(served);
         let mut check = Instant::now() + RETRY;
         loop {
-            tokio::select! {
-                _ended = &mut served => break,
-                () = sleep_until(check), if taken_before => check += RETRY,
-            }
             // Who came first is served; while somebody waits, that is we.
-            let occupied = self.agent.board.in_use().look().await.somebody_waits(self.path());
+            let looked = async {
+                sleep_until(check).await;
+                self.agent.board.in_use().look().await.somebody_waits(self.path())
+            };
+            let occupied = tokio::select! {
+                _ended = &mut served => break,
+                occupied = looked, if taken_before => occupied,
+            };
+            check += RETRY;
             let state = if occupied { Served::Occupied } else { Served::Served };
             if self.place.set(state) && occupied && self.quota().take().is_some() {
                 tracing::warn!(path = %self.path().display(), domain = %guest.name(),

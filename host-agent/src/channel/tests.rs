@@ -5,7 +5,9 @@ use std::sync::atomic::Ordering::Relaxed;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
 use tokio::task::JoinSet;
+use tokio::time::timeout;
 
+use fence_vmchannel_protocol::legacy::{Op, SerialRequest};
 use fence_vmchannel_protocol::{Reason, RequestId, Verdict};
 
 use super::*;
@@ -60,7 +62,7 @@ async fn more_requests_than_allowed_are_heard_later_and_none_is_lost() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn bytes_that_come_one_by_one_are_gathered_and_use_up_no_reads() {
+async fn bytes_that_come_one_by_one_are_gathered_and_use_up_few_reads() {
     let (mut channel, mut guest) = pair();
     let (begun, lines) = (Instant::now(), 30);
 
@@ -179,4 +181,24 @@ async fn who_asks_little_does_not_wait_for_all_those_that_ask_much() {
 
     assert!(amid < 100, "{amid} frames of others came first");
     assert_eq!(heard.load(Relaxed), 200 * 30, "and none of theirs is lost");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_struct_whose_rest_waits_for_its_turn_is_whole() {
+    let (turns, (mut channel, mut guest)) = (Turns::default(), pair());
+    let request = SerialRequest { op: Op::List, target: None, seqno: 7 }.encode().unwrap();
+    guest.write_all(&line().repeat(6)).await.unwrap();
+    guest.write_all(&request[..30]).await.unwrap();
+    for _ in 0..6 {
+        assert!(matches!(channel.hear(&turns).await, Ok(Some(Frame::Noise(_)))));
+    }
+    let half = timeout(Duration::from_millis(100), channel.hear(&turns)).await;
+    assert!(half.is_err(), "half a struct is none: {half:?}");
+
+    let mut before_it = turns.line_up();
+    assert!(futures_util::poll!(&mut before_it).is_pending());
+    guest.write_all(&request[30..]).await.unwrap();
+    let heard = timeout(SILENCE * 3, channel.hear(&turns)).await; // when it no longer asks much
+
+    assert!(matches!(heard, Ok(Ok(Some(Frame::Legacy(Ok(_)))))), "{heard:?}");
 }

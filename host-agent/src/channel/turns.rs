@@ -1,9 +1,9 @@
 //! Turns: who asks much waits for the others that do, so that nobody else waits for them.
 //!
-//! In:  who has been heard more often of late than an honest guest would be. Out: its leave to be heard again.
+//! In:  who asked much of late, and wants to be heard, told or let in. Out: its leave to be.
 //!
-//! Invariant: between two of them everything else goes on that can, and the kernel is asked what else there is, however many
-//! wait for their turn.
+//! Invariant: from one of them to the next everything else goes on that can, and the kernel is asked what else there is, however
+//! many wait for their turn.
 
 use std::sync::Arc;
 
@@ -23,6 +23,11 @@ impl Default for Turns {
 }
 
 impl Turns {
+    /// Nobody waits for others any more: the agent ends, and who can still be told something is.
+    pub(crate) fn open(&self) {
+        self.0.add_permits(Semaphore::MAX_PERMITS / 2);
+    }
+
     /// Goes to the end of the line, and is ready when it is through.
     pub(crate) fn line_up(&self) -> BoxFuture<'static, ()> {
         let line = self.0.clone();
@@ -31,5 +36,28 @@ impl Turns {
             yield_now().await;
         }
         .boxed()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::task::JoinSet;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn when_the_agent_ends_nobody_waits_in_line() {
+        let (turns, mut all) = (Turns::default(), JoinSet::new());
+        for _ in 0..200 {
+            all.spawn(turns.line_up());
+        }
+
+        turns.open();
+        for _ in 0..8 {
+            yield_now().await;
+        }
+
+        let through = std::iter::from_fn(|| all.try_join_next()).count();
+        assert_eq!(through, 200);
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! In:  the order's view. Out: progress each second, then exactly one verdict.
 //!
-//! Invariant: the verdict is there before the client's own time is over; a target that is not proven off is never said
+//! Invariant: the verdict is there when the client's time is over, or in the asker's next turn; a target that is not proven off is never said
 //! to be.
 
 use std::sync::Arc;

@@ -2,8 +2,7 @@
 //!
 //! In:  futures of lines. Out: those lines, as they come.
 //!
-//! Invariant: at most [`MOST`] requests of one guest wait at a time; who asks much is told in turn with the others that do, so
-//! that nobody waits until all those have their answers who joined one order.
+//! Invariant: at most [`MOST`] requests of one guest wait at a time; who asks much is told in turn with the others that do.
 
 use std::collections::HashMap;
 use std::future::poll_fn;

@@ -52,10 +52,13 @@ pub(super) fn listed(items: &[Item]) -> String {
 const MANY: usize = 50;
 
 impl Oracle {
-    /// Whether more was asked on this line lately than a guest is read at once.
-    pub(super) fn is_busy(&self, line: usize, now: u64) -> bool {
+    /// Whether more was asked on this line at about this time than a guest is read at once.
+    pub(super) fn is_busy(&self, line: usize, then: u64) -> bool {
         let of_line = self.due.range((line, RequestId::NONE)..);
-        of_line.take_while(|((of, _), _)| *of == line).filter(|(_, due)| due.begins + 3000 > now).count()
+        of_line
+            .take_while(|((of, _), _)| *of == line)
+            .filter(|(_, due)| due.begins.abs_diff(then) < 3000)
+            .count()
             > MANY
     }
 }
