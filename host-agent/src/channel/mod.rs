@@ -212,11 +212,16 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Channel<S> {
         if self.may_read() > Instant::now() {
             return Poll::Pending;
         }
-        if self.asks_much() {
-            ready!(self.turn.get_or_insert_with(|| turns.line_up()).as_mut().poll(cx));
+        if let Some(turn) = &mut self.turn {
+            ready!(turn.as_mut().poll(cx));
+            self.turn = None;
         }
-        self.turn = None;
-        self.poll_frame(cx)
+        let heard = self.poll_frame(cx);
+        // After a frame, never after a mere wake: that would wake for ever, with an answer's turn beside it.
+        if heard.is_ready() && self.asks_much() {
+            self.turn = Some(turns.line_up());
+        }
+        heard
     }
 
     fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Result<Heard, Ended>> {
