@@ -5,7 +5,6 @@ use std::sync::Arc;
 use tokio::sync::{mpsc, watch};
 
 use crate::channel::board::Board;
-use crate::channel::turns::Turns;
 use crate::host_status::Facts;
 use crate::hypervisor::Hypervisor;
 use crate::inventory::{Hint, Inventory};
@@ -25,8 +24,6 @@ pub struct Agent {
     pub orders: Arc<Orders>,
     /// How each channel is.
     pub board: Board,
-    /// Guests that ask much are heard and told in turn.
-    pub turns: Turns,
     /// What guests may know of the host.
     pub host_status: Facts,
     /// What makes the inventory look at a domain sooner.

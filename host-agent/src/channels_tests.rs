@@ -8,7 +8,6 @@ use tokio::sync::{mpsc, watch};
 use super::*;
 use crate::channel::board::Board;
 use crate::channel::tend::QUIET;
-use crate::channel::turns::Turns;
 use crate::domain::Standing;
 use crate::host_status::Facts;
 use crate::hypervisor::Hypervisor;
@@ -55,10 +54,9 @@ impl Stage {
             Orders::new(hypervisor.clone(), inventory.clone(), patience, mpsc::channel(1).0, journal);
         let policy = watch::channel(Arc::new(Policy::default())).1;
         let stopping = watch::channel(false).1;
-        let (board, turns, host_status) = (Board::default(), Turns::default(), Facts::default());
+        let (board, host_status) = (Board::default(), Facts::default());
         let (hints, heard) = mpsc::channel(1);
-        let agent =
-            Agent { hypervisor, inventory, policy, orders, board, turns, host_status, hints, stopping };
+        let agent = Agent { hypervisor, inventory, policy, orders, board, host_status, hints, stopping };
         let (channels, tasks) = (Channels::open().unwrap(), JoinSet::new());
         let mut stage = Self { dir, host, agent: Arc::new(agent), published, heard, channels, tasks };
         stage.look().await;

@@ -24,7 +24,6 @@ use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until, timeout};
 
 use crate::agent::Agent;
 use crate::channel::board::Board;
-use crate::channel::turns::Turns;
 use crate::channels::{Channels, Idle};
 use crate::config::Config;
 use crate::hooks::Spool;
@@ -183,7 +182,6 @@ impl Daemon {
             policy,
             orders,
             board: Board::default(),
-            turns: Turns::default(),
             host_status,
             hints: ends,
             stopping: stop,
@@ -267,7 +265,7 @@ impl Daemon {
             }
         }
         // The verdicts of orders that just ended are written by their sessions in the next rounds.
-        self.agent.turns.open();
+        self.agent.board.turns().open();
         for _ in 0..16 {
             tokio::task::yield_now().await;
         }

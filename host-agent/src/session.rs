@@ -30,11 +30,12 @@ where
 {
     let mut session = Session::new(guest, agent, quota);
     let mut waiting = Waiting::default();
+    let turns = agent.board.turns();
     loop {
-        let (has_room, in_turn) = (channel.has_room(), channel.asks_much().then_some(&agent.turns));
+        let (has_room, in_turn) = (channel.has_room(), channel.asks_much().then_some(turns));
         let said = tokio::select! {
             biased; // a guest may ask only so often, so what it asks never keeps its answers back
-            frame = channel.hear(&agent.turns) => match frame {
+            frame = channel.hear(turns) => match frame {
                 Ok(Some(frame)) => on_frame(frame, &mut session, &mut waiting).map(|line| channel.say_line(&line)),
                 Ok(None) => None, // room again for what waits
                 Err(ended) => return ended,

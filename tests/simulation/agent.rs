@@ -11,7 +11,6 @@ use fence_vmchannel_host_agent::agent::Agent;
 use fence_vmchannel_host_agent::audit::Quota;
 use fence_vmchannel_host_agent::channel::Channel;
 use fence_vmchannel_host_agent::channel::board::Board;
-use fence_vmchannel_host_agent::channel::turns::Turns;
 use fence_vmchannel_host_agent::host_status::Facts;
 use fence_vmchannel_host_agent::hypervisor::Hypervisor;
 use fence_vmchannel_host_agent::identity::Guest;
@@ -140,18 +139,9 @@ fn begin(world: &Arc<World>, spawner: &Spawner, number: u64) {
     let since_boot = Duration::from_millis(world.now());
     let orders = Orders::new(hypervisor.clone(), inventory.clone(), patience, queue, (journal, since_boot));
     let (_, policy) = watch::channel(Arc::new(Policy::default()));
-    let (board, turns, host_status) = (Board::default(), Turns::default(), Facts::default());
-    let agent = Agent {
-        hypervisor,
-        inventory,
-        policy,
-        orders,
-        board,
-        turns,
-        host_status,
-        hints: ends,
-        stopping: stop,
-    };
+    let (board, host_status) = (Board::default(), Facts::default());
+    let agent =
+        Agent { hypervisor, inventory, policy, orders, board, host_status, hints: ends, stopping: stop };
     let agent = Arc::new(agent);
     spawner.begin(number, follow(agent.clone()));
     for machine in 0..machines {

@@ -1,6 +1,6 @@
 //! How each channel is, for the operator.
 //!
-//! In:  what the channels' tasks say. Out: the state of one channel; and what they share about the host's sockets.
+//! In:  what the channels' tasks say. Out: the state of one channel; and what they share.
 //!
 //! Invariant: a channel where nobody is connected, which most are, costs nothing here.
 
@@ -13,6 +13,7 @@ use uuid::Uuid;
 use super::bucket::Bucket;
 use super::in_use::InUse;
 use super::tend::Door;
+use super::turns::Turns;
 use crate::audit::Quota;
 use crate::domain::ChannelSpec;
 
@@ -56,16 +57,23 @@ struct Shared {
     in_use: InUse,
     shortage: Quota,
     parts: Mutex<Bucket>,
+    turns: Turns,
 }
 
 impl Default for Shared {
     fn default() -> Self {
-        let (places, in_use, shortage) = Default::default();
-        Self { places, in_use, shortage, parts: Mutex::new(Bucket::new(PARTS)) }
+        let (places, in_use, shortage, turns) = Default::default();
+        Self { places, in_use, shortage, turns, parts: Mutex::new(Bucket::new(PARTS)) }
     }
 }
 
 impl Board {
+    /// The line in which all wait that ask much.
+    #[must_use]
+    pub fn turns(&self) -> &Turns {
+        &self.0.turns
+    }
+
     /// How this channel is.
     #[must_use]
     pub fn of(&self, domain: Uuid, spec: &ChannelSpec) -> Served {

@@ -262,7 +262,7 @@ impl Tended {
     /// The next connection, if it is the domain's QEMU. Cancel safe: a connection is taken at its end.
     async fn next_visitor(&self, listener: &Listener, pace: &mut Pace) -> Option<Box<Visitor>> {
         if pace.knocks.is_drawn_on() {
-            self.agent.turns.line_up().await;
+            self.agent.board.turns().line_up().await;
         }
         if pace.ready_at() > Instant::now() {
             Box::pin(sleep_until(pace.ready_at())).await; // seldom: no room for it in each channel

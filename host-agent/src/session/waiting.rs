@@ -189,9 +189,12 @@ mod tests {
     use std::time::Duration;
 
     use fence_vmchannel_protocol::{Body, Method, Verdict};
+    use tokio::io::AsyncWriteExt;
+    use tokio::net::UnixStream;
     use tokio::time::{Instant, sleep, timeout};
 
     use super::*;
+    use crate::channel::Channel;
 
     #[tokio::test(start_paused = true)]
     async fn a_delay_runs_out_while_its_guest_does_not_read() {
@@ -235,9 +238,36 @@ mod tests {
 
         tokio::task::yield_now().await;
         let first = told.load(Relaxed);
-        sleep(Duration::from_millis(100)).await;
+        while all.join_next().await.is_some() {}
 
         assert!(first < 50, "{first} lines of others came first");
         assert_eq!(told.load(Relaxed), 800);
+    }
+
+    #[tokio::test]
+    async fn who_waits_for_a_long_answer_sleeps_also_if_it_asks_much() {
+        let (turns, mut waiting) = (Turns::default(), Waiting::default());
+        let (ours, mut guest) = UnixStream::pair().unwrap();
+        let mut channel = Channel::new(ours);
+        guest.write_all(&b"noise\n".repeat(10)).await.unwrap();
+        for _ in 0..10 {
+            channel.hear(&turns).await.unwrap();
+        }
+        let id = RequestId::from_random([7; 16]).unwrap();
+        let never = Pending::Reply(id, Box::pin(std::future::pending()));
+        waiting.pending.push(Next::of(never, Seal::Checksum));
+        assert!(channel.asks_much());
+
+        let mut polls = 0;
+        let mut session = std::pin::pin!(async {
+            let _both = tokio::join!(channel.hear(&turns), waiting.next_line(true, Some(&turns)));
+        });
+        let counted = poll_fn(|cx| {
+            polls += 1;
+            session.as_mut().poll(cx)
+        });
+
+        assert!(timeout(Duration::from_millis(50), counted).await.is_err());
+        assert!(polls < 20, "it was woken {polls} times, by itself");
     }
 }

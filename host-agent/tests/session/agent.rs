@@ -6,7 +6,6 @@ use std::time::Duration;
 use fence_vmchannel_host_agent::agent::Agent as Running;
 use fence_vmchannel_host_agent::audit::Quota;
 use fence_vmchannel_host_agent::channel::board::Board;
-use fence_vmchannel_host_agent::channel::turns::Turns;
 use fence_vmchannel_host_agent::channel::{Channel, Ended};
 use fence_vmchannel_host_agent::config::Legacy;
 use fence_vmchannel_host_agent::domain::Sighting;
@@ -109,18 +108,9 @@ impl Agent {
         let orders = Orders::new(hypervisor.clone(), inventory.clone(), patience, queue, journal);
         let (stopping, stop) = watch::channel(false);
         let (rules, policy) = watch::channel(Arc::new(Policy::default()));
-        let (board, turns, host_status) = (Board::default(), Turns::default(), Facts::default());
-        let running = Running {
-            hypervisor,
-            inventory,
-            policy,
-            orders,
-            board,
-            turns,
-            host_status,
-            hints,
-            stopping: stop,
-        };
+        let (board, host_status) = (Board::default(), Facts::default());
+        let running =
+            Running { hypervisor, inventory, policy, orders, board, host_status, hints, stopping: stop };
         let running = Arc::new(running);
         let (begun, tasks) = (Instant::now(), Mutex::new(tasks));
         settle().await;

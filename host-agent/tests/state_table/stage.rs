@@ -9,7 +9,6 @@ use fence_vmchannel_host_agent::agent::Agent;
 use fence_vmchannel_host_agent::audit::Quota;
 use fence_vmchannel_host_agent::channel::Channel;
 use fence_vmchannel_host_agent::channel::board::Board;
-use fence_vmchannel_host_agent::channel::turns::Turns;
 use fence_vmchannel_host_agent::host_status::Facts;
 use fence_vmchannel_host_agent::identity;
 use fence_vmchannel_host_agent::inventory::Inventory;
@@ -119,7 +118,6 @@ fn guest_on(script: &Arc<Script>, tasks: &mut JoinSet<()>) -> Guest {
         policy,
         orders,
         board: Board::default(),
-        turns: Turns::default(),
         host_status: Facts::default(),
         hints: mpsc::channel(1).0,
         stopping,
