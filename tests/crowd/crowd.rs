@@ -98,15 +98,9 @@ impl Drop for Attacker {
     }
 }
 
-/// The agent, libvirtd and this thread that measures them go before others: each guest has processors of its own, and hundreds
-/// that share two get more of them together than one program does, however little each may have.
+/// The agent, libvirtd and this process that measures them go before others.
 pub(crate) fn before_others(lab: &Lab, agent: &Agent<'_>) -> Result<()> {
-    let mut threads = vec![nix::unistd::gettid().to_string()];
-    for pid in [agent.pid(), lab.libvirtd_pid()?] {
-        let tasks = fs::read_dir(format!("/proc/{pid}/task")).unwrap();
-        threads.extend(tasks.map(|task| task.unwrap().file_name().into_string().unwrap()));
-    }
-    programs::succeed(Command::new("renice").args(["-n", "-20", "-p"]).args(threads)).map(drop)
+    programs::before_others(&[std::process::id(), agent.pid(), lab.libvirtd_pid()?])
 }
 
 /// Without its socket a domain does not start.

@@ -147,6 +147,10 @@ impl Asker {
         self.tell(format!("{}\n", disguise.socket(lab).display()).as_bytes())
     }
 
+    pub(crate) fn pid(&self) -> u32 {
+        self.process.id()
+    }
+
     /// Waits for its turn, then asks and waits for the final reply.
     pub(crate) fn ask(&mut self, ask: Ask) -> Result<Answer> {
         let line = encode_line(&request(ask)?).map_err(unexpected)?;

@@ -9,6 +9,7 @@ use std::thread::{scope, sleep};
 use std::time::{Duration, Instant};
 
 use fence_vmchannel_protocol::{Ask, Target};
+use fence_vmchannel_tests::programs::before_others;
 use fence_vmchannel_tests::{Agent, Lab};
 use virt::connect::Connect;
 use virt::domain::Domain;
@@ -93,6 +94,7 @@ fn on_the_agent(
     asker.ask(Ask::Status(target.clone()))?; // it is served before the attack begins
     let mut strangers = hostile.iter().zip(attackers).map(|(it, kind)| it.attacker(lab, *kind));
     let mut strangers = strangers.by_ref().collect::<Result<Vec<_>>>()?;
+    before_others(&[agent.pid(), lab.libvirtd_pid()?, asker.pid()])?;
     strangers.iter_mut().try_for_each(|stranger| stranger.begin())?;
     let (load, answers) = during(agent.pid(), || {
         let until = Instant::now() + size.span(SPAN);
@@ -119,6 +121,7 @@ fn on_the_incumbent(lab: &Lab, names: [&str; 2], kind: Option<Kind>, size: Size)
         return Err(unexpected("fence_virtd has not both lines"));
     };
     let held_open = if kind == Some(Kind::Close) { None } else { Some(attacker.0.try_clone()?) };
+    before_others(&[daemon.pid(), lab.libvirtd_pid()?])?;
     let is_over = AtomicBool::new(false);
     let [_, target] = names;
     let request = || legacy::request(Operation::List, target);

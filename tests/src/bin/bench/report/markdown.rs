@@ -31,8 +31,9 @@ const ATTACKS: &str = "\
 One guest misbehaves, another one asks for a `status` each 55 ms: from its first byte to the last of the answer. `drip`: five
 bytes each second that never become a request. `close`: the channel is closed. `flood`: valid requests as fast as they are
 taken, with the replies read. `noise`: bytes that are no request, as fast as they are taken. `deaf`: valid requests, with no reply
-read. `499 of 500`: all of these at once, in clusters of 16. The attackers' processes have what others leave of the
-processors (SCHED_IDLE), since guests have processors of their own. What no answer came to within 5 s counts as unanswered, and ends the round.
+read. `499 of 500`: all of these at once, in clusters of 16. Guests have processors of
+their own: here the attackers' processes have what others leave (SCHED_IDLE), and the daemons, libvirtd and who measures go
+before them (nice -20). What no answer came to within 5 s counts as unanswered, and ends the round.
 CPU is the daemon's part of a core, idle the same afterwards, while nobody asks.
 
 ![How long an honest guest waits](performance/attacks.svg)
