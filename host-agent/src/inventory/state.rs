@@ -98,10 +98,10 @@ pub async fn look_at_all(
     for (part, states) in domains.chunks(PART).zip(states.chunks_mut(PART)) {
         let mut slow = FuturesUnordered::new();
         for (domain, state) in part.iter().zip(states) {
-            let mut looking = Box::pin(timeout_at(until, look_among(hypervisor, domain, named)));
+            let mut looking = Box::pin(look_among(hypervisor, domain, named));
             match poll_fn(|context| Poll::Ready(looking.as_mut().poll(context))).await {
-                Poll::Ready(seen) => *state = said(seen),
-                Poll::Pending => slow.push(async move { *state = said(looking.await) }),
+                Poll::Ready(seen) => *state = seen.ok(),
+                Poll::Pending => slow.push(async move { *state = said(timeout_at(until, looking).await) }),
             }
         }
         while slow.next().await.is_some() {}
