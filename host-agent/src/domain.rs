@@ -29,7 +29,7 @@ pub trait Process: Send + Sync + fmt::Debug {
     fn is_gone(&self) -> bool;
     /// Waits until [`Process::is_gone`]. Cancel safe.
     async fn gone(&self);
-    /// Sends SIGKILL to just this process.
+    /// Sends SIGKILL to just this process; an error where it has ended.
     fn kill(&self) -> std::io::Result<()>;
     /// Whether a socket's peer with this pid is this process.
     fn is_peer(&self, pid: i32) -> bool;

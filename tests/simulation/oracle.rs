@@ -73,6 +73,10 @@ pub(crate) struct Oracle {
     fenced: Vec<(usize, usize, u64)>,
     /// When whose request was told that this machine's process is gone.
     gone: BTreeMap<usize, (u64, RequestId)>,
+    /// When this machine was called off, and who asked heard it for the first time.
+    off: BTreeMap<usize, u64>,
+    /// Which agent had this machine started last, and when.
+    starts: BTreeMap<usize, (u64, u64)>,
     /// Something that must be remembered could not be written.
     pub(crate) forgot: bool,
 }
@@ -301,6 +305,9 @@ impl State {
                     Evidence::ProcessGone => Seen::OffProcessGone,
                     Evidence::NeverRanHere | Evidence::OwnerSays | Evidence::HostFenced => Seen::OffNeverRan,
                 });
+                if first == begins {
+                    self.oracle.off.insert(target, self.now); // a repeat tells of what was
+                }
                 let last = self.oracle.gone.insert(target, (self.now, request.id));
                 if last.is_some_and(|(at, other)| at == self.now && other != request.id) {
                     self.saw(Seen::Joined);

@@ -167,6 +167,8 @@ impl State {
             pid_file: None,
             moving: None,
             has_left: false,
+            was_ended: false,
+            starts_late: false,
             last_free: 0,
             last_here: 0,
         });

@@ -7,12 +7,16 @@
 pub mod libvirt;
 pub mod simulated;
 
+/// No migration comes and goes in less than this: what libvirt said of one is good for so long.
+pub const WORD_IS_GOOD_FOR: std::time::Duration = std::time::Duration::from_millis(250);
+
 use std::collections::HashSet;
 use std::fmt;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
+use tokio::time::Instant;
 use uuid::Uuid;
 
 use crate::domain::{Domain, InstanceId, Job, Sighting, Standing};
@@ -46,6 +50,8 @@ pub enum CallError {
 pub enum Change {
     /// One domain changed.
     Domain(Uuid),
+    /// One domain was paused for the last moments of a migration. A look may come too late to see that.
+    Leaves(Uuid),
     /// Anything may have changed: a (re)connect, or events were lost.
     Everything,
     /// The connection is gone.
@@ -85,8 +91,13 @@ pub trait Hypervisor: Send + Sync {
     async fn domains(&self) -> Result<Vec<Domain>, CallError>;
     /// One domain, asked now.
     async fn domain(&self, uuid: Uuid) -> Result<Domain, CallError>;
-    /// The domain's process as the host's files tell it now, without libvirt. Cheap, never blocks on libvirt.
+    /// The domain's process as the host's files tell it now, without libvirt. Cheap; never waits: of a process that is new nothing
+    /// is sure.
     fn instance_now(&self, domain: &Domain) -> Sighting;
+    /// The same, after reading what must be read of a process that is new. That process can keep it waiting, for a second.
+    async fn instance_read(&self, domain: &Domain) -> Sighting {
+        self.instance_now(domain)
+    }
     /// The names of all domains of which the host's files tell a process now: one look instead of one for each of many.
     /// `None` where there is no such look.
     fn named_now(&self) -> Option<HashSet<String>> {
@@ -105,14 +116,18 @@ pub trait Hypervisor: Send + Sync {
     async fn standing_for_a_look(&self, uuid: Uuid) -> Result<Standing, CallError> {
         self.standing(uuid).await
     }
-    /// Whether the domain is migrating.
-    async fn job(&self, permit: &Permit) -> Result<Job, CallError>;
+    /// Whether the domain is migrating; asked of a libvirt that answers `within` so long of when it is asked.
+    async fn job(&self, permit: &Permit, within: Duration) -> Result<Job, CallError>;
     /// Aborts the domain's migration; returns when it is over, whichever way.
     async fn abort_job(&self, permit: &Permit) -> Result<(), CallError>;
     /// How to start the domain again after it was stopped.
     async fn recipe(&self, permit: &Permit) -> Result<Recipe, CallError>;
-    /// Stops the domain at once. Its return is no evidence, either way; [`CallError::NotRunning`] if it was not libvirt's to stop.
-    async fn stop(&self, permit: &Permit) -> Result<(), CallError>;
+    /// Stops the domain at once, and one that migrates not at all: where `asked`, when libvirt was asked about that, is long
+    /// ago by the time that it comes to it, libvirt is asked again. Its return is no evidence, either way;
+    /// [`CallError::NotRunning`] if it was not libvirt's to stop.
+    async fn stop(&self, permit: &Permit, asked: Instant) -> Result<(), CallError>;
     /// Starts the domain freshly, never from a saved state. An already running one is no error.
     async fn start(&self, permit: &Permit, recipe: &Recipe) -> Result<(), CallError>;
+    /// Waits until no start of this domain is under way, not even one that nobody waits for any more: libvirt may still do it.
+    async fn no_start_is_under_way(&self, _uuid: Uuid) {}
 }

@@ -17,7 +17,7 @@ use async_trait::async_trait;
 use fence_vmchannel_protocol::Name;
 use serde::Deserialize;
 use tokio::sync::{Notify, watch};
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 use uuid::Uuid;
 
 use super::{CallError, Change, Hypervisor, Recipe};
@@ -260,7 +260,7 @@ impl Hypervisor for Simulated {
         self.domain(uuid).await.map(|domain| domain.standing)
     }
 
-    async fn job(&self, _permit: &Permit) -> Result<Job, CallError> {
+    async fn job(&self, _permit: &Permit, _within: Duration) -> Result<Job, CallError> {
         Ok(Job::None)
     }
 
@@ -273,7 +273,7 @@ impl Hypervisor for Simulated {
         Ok(if domain.persistent { Recipe::Defined } else { Recipe::Transient(domain.name.to_string()) })
     }
 
-    async fn stop(&self, permit: &Permit) -> Result<(), CallError> {
+    async fn stop(&self, permit: &Permit, _asked: Instant) -> Result<(), CallError> {
         let (run, entry) = {
             let machines = self.lock();
             let machine = machines.get(&permit.target()).ok_or(CallError::NoDomain)?;

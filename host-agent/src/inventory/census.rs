@@ -109,6 +109,7 @@ impl Census {
             };
             match event {
                 Event::Changed(Change::Domain(uuid)) | Event::Hinted(Hint::Changed(uuid)) => self.want(uuid),
+                Event::Changed(Change::Leaves(uuid)) => self.leaves(uuid),
                 Event::Changed(Change::Everything) | Event::Hinted(Hint::Anything) | Event::Tick => {
                     self.want_all()
                 }
@@ -122,6 +123,15 @@ impl Census {
 
     fn want(&mut self, uuid: Uuid) {
         self.look_again.insert(uuid);
+    }
+
+    /// The last moments of a migration may be over before anybody looks; how it ended is then told by no state of libvirt's.
+    fn leaves(&mut self, uuid: Uuid) {
+        self.inventory.leaves(uuid);
+        self.looks += 1;
+        self.fresh.insert(uuid, self.looks);
+        self.publish();
+        self.want(uuid);
     }
 
     fn want_all(&mut self) {
@@ -149,8 +159,8 @@ impl Census {
 
     fn take_one(&mut self, uuid: Uuid, begun: u64, seen: Result<Domain, CallError>) {
         self.looking.remove(&uuid);
-        if begun < self.listed {
-            return self.want(uuid); // a listing that began later was faster
+        if begun < self.listed || self.fresh.get(&uuid).is_some_and(|at| begun < *at) {
+            return self.want(uuid); // a listing that began later was faster, or it began to leave since
         }
         match seen {
             Ok(domain) => {

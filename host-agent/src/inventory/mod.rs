@@ -79,6 +79,14 @@ impl Inventory {
         self.domains.insert(domain.uuid, Arc::new(domain));
     }
 
+    /// What runs here is in the last moments of a migration.
+    fn leaves(&mut self, uuid: Uuid) {
+        if let Some(domain) = self.get(uuid).filter(|domain| domain.standing == Standing::Active) {
+            let leaving = Domain { standing: Standing::Leaving, ..Domain::clone(domain) };
+            self.domains.insert(uuid, Arc::new(leaving));
+        }
+    }
+
     /// Forgets a domain that libvirt no longer knows, unless its process lives.
     fn forget(&mut self, uuid: Uuid) {
         if self.get(uuid).is_some_and(|domain| !domain.is_alive()) {

@@ -35,13 +35,44 @@ fn glance_among(
     if domain.is_alive() {
         return Some(Ok(PowerState::On));
     }
-    let is_named = named.is_none_or(|named| named.contains(domain.name.as_str()));
-    match if is_named { hypervisor.instance_now(domain) } else { Sighting::Absent } {
+    let process = if is_named(domain, named) { hypervisor.instance_now(domain) } else { Sighting::Absent };
+    by_its_files(hypervisor, domain, &process)
+}
+
+fn is_named(domain: &Domain, named: Option<&HashSet<String>>) -> bool {
+    named.is_none_or(|named| named.contains(domain.name.as_str()))
+}
+
+/// What can be said of a domain whose files tell of this process.
+fn by_its_files(
+    hypervisor: &dyn Hypervisor,
+    domain: &Domain,
+    process: &Sighting,
+) -> Option<Result<PowerState, Reason>> {
+    match process {
         Sighting::Runs(_) => Some(Ok(PowerState::On)),
-        Sighting::Unsure => Some(Err(Reason::UnknownState)),
+        Sighting::Unsure => None,
         Sighting::Absent if !hypervisor.is_connected() => Some(Err(Reason::UnknownState)),
         Sighting::Absent if domain.standing == Standing::Moved => Some(Err(Reason::Moved)),
         Sighting::Absent => None,
+    }
+}
+
+/// The same once its files were read; where they cannot be, nothing can be said.
+async fn read_its_files(
+    hypervisor: &dyn Hypervisor,
+    domain: &Domain,
+    named: Option<&HashSet<String>>,
+) -> Option<Result<PowerState, Reason>> {
+    if domain.is_alive() {
+        return Some(Ok(PowerState::On));
+    }
+    if !is_named(domain, named) {
+        return by_its_files(hypervisor, domain, &Sighting::Absent);
+    }
+    match hypervisor.instance_read(domain).await {
+        Sighting::Unsure => Some(Err(Reason::UnknownState)),
+        process @ (Sighting::Runs(_) | Sighting::Absent) => by_its_files(hypervisor, domain, &process),
     }
 }
 
@@ -56,7 +87,7 @@ async fn look_among(
     domain: &Domain,
     named: Option<&HashSet<String>>,
 ) -> Result<PowerState, Reason> {
-    if let Some(seen) = glance_among(hypervisor, domain, named) {
+    if let Some(seen) = read_its_files(hypervisor, domain, named).await {
         return seen;
     }
     let standing = match domain.standing {
@@ -67,7 +98,7 @@ async fn look_among(
                 return Ok(PowerState::On);
             }
             let standing = settled_for_a_look(hypervisor, domain).await.map_err(|_| Reason::UnknownState)?;
-            if let Some(seen) = glance(hypervisor, domain) {
+            if let Some(seen) = read_its_files(hypervisor, domain, None).await {
                 return seen; // it was started meanwhile
             }
             standing
@@ -140,12 +171,13 @@ async fn settle<Asked: Future<Output = Result<Standing, CallError>>>(
     heard: impl Fn(),
 ) -> Result<Standing, CallError> {
     let until = Instant::now() + SETTLE;
+    let mut was_going = matches!(domain.standing, Standing::Moved | Standing::Leaving);
     loop {
         let standing = ask().await?;
         heard();
-        let noticed = !standing.runs() || hypervisor.instance_now(domain) != Sighting::Absent;
+        was_going |= standing == Standing::Leaving;
+        let noticed = !standing.runs() || hypervisor.instance_read(domain).await != Sighting::Absent;
         if noticed || hypervisor.is_simulated() || Instant::now() > until {
-            let was_going = matches!(domain.standing, Standing::Moved | Standing::Leaving);
             let moved = was_going && standing == Standing::ShutOff;
             return Ok(if moved { Standing::Moved } else { standing });
         }

@@ -154,7 +154,7 @@ impl Hypervisor for Script {
         self.domain(uuid).await.map(|domain| domain.standing)
     }
 
-    async fn job(&self, _permit: &Permit) -> Result<Job, CallError> {
+    async fn job(&self, _permit: &Permit, _within: Duration) -> Result<Job, CallError> {
         Ok(Job::None)
     }
 
@@ -166,7 +166,7 @@ impl Hypervisor for Script {
         Ok(Recipe::Defined)
     }
 
-    async fn stop(&self, _permit: &Permit) -> Result<(), CallError> {
+    async fn stop(&self, _permit: &Permit, _asked: Instant) -> Result<(), CallError> {
         Ok(())
     }
 
@@ -188,6 +188,33 @@ async fn an_event_only_makes_somebody_look_and_what_was_seen_decides() {
 
     assert_eq!(stage.known(1), Some(OFF));
     assert_eq!(stage.listings(), [0], "one domain was looked at, not all");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_seen_to_leave_has_moved_though_libvirt_says_shut_off_when_it_is_looked_at() {
+    let stage = Stage::with([domain(1, RUNNING)]).await;
+    *stage.script.look_takes.lock().unwrap() = Duration::from_secs(2);
+    stage.tells(one(1)).await;
+    stage.passes(1).await; // it was seen running, which is told later
+    stage.becomes(domain(1, OFF)); // somebody destroyed it in its last moments
+
+    stage.tells(Change::Leaves(Uuid::from_u128(1))).await;
+    stage.passes(1).await;
+    assert_eq!(stage.known(1), Some(Standing::Leaving));
+    stage.passes(5).await;
+
+    assert_eq!(stage.known(1), Some(Standing::Moved), "an older look has not undone it");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_stayed_after_all_runs() {
+    let stage = Stage::with([domain(1, RUNNING), domain(2, OFF)]).await;
+
+    stage.tells(Change::Leaves(Uuid::from_u128(1))).await;
+    stage.tells(Change::Leaves(Uuid::from_u128(2))).await;
+    stage.passes(1).await;
+
+    assert_eq!((stage.known(1), stage.known(2)), (Some(RUNNING), Some(OFF)));
 }
 
 #[tokio::test(start_paused = true)]

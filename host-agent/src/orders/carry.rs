@@ -8,6 +8,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::FutureExt;
 use futures_util::future::{BoxFuture, join};
 use futures_util::stream::{FuturesUnordered, StreamExt};
 use tokio::sync::watch;
@@ -15,11 +16,11 @@ use tokio::time::{Instant, sleep, sleep_until};
 
 use super::Orders;
 use super::errand::Errand;
-use super::find::{find, find_again, runs_again};
+use super::find::{SECOND_LOOK_WITHIN, ask_for_job, find, runs_again};
 use super::open::{OpenOrder, View};
 use crate::audit::Ended;
 use crate::domain::{Domain, Instance, InstanceId, Sighting, Standing};
-use crate::hypervisor::{CallError, Recipe};
+use crate::hypervisor::{CallError, Recipe, WORD_IS_GOOD_FOR};
 use crate::inventory::settled;
 use crate::order::{Event, Found, Order, Outcome, Proof, Step};
 use crate::policy::Permit;
@@ -33,7 +34,7 @@ type Steps = FuturesUnordered<BoxFuture<'static, Brought>>;
 
 pub(super) struct Carrier {
     pub(super) orders: Arc<Orders>,
-    errand: Errand,
+    pub(super) errand: Errand,
     pub(super) domain: Option<Arc<Domain>>,
     pub(super) instance: Option<Instance>,
     /// The instance whose end is awaited already, and was not told of yet.
@@ -45,6 +46,10 @@ pub(super) struct Carrier {
     looked: watch::Sender<Instant>,
     /// When libvirt was asked what the target does, the last time.
     asked: watch::Sender<Instant>,
+    /// Whether it was seen to leave for another host since.
+    pub(super) left: watch::Sender<bool>,
+    /// A look is to wait for starts that are under way.
+    is_to_wait: bool,
 }
 
 /// libvirt's call to stop a target.
@@ -61,9 +66,6 @@ impl Call {
     }
 }
 
-/// No migration comes and goes in less than this.
-pub(super) const LOOK_IS_GOOD_FOR: Duration = Duration::from_millis(250);
-
 pub(super) async fn carry_out(orders: Arc<Orders>, errand: Errand, view: watch::Sender<View>) {
     let begun = Instant::now();
     let deadline = begun + errand.deadline;
@@ -77,6 +79,7 @@ pub(super) async fn carry_out(orders: Arc<Orders>, errand: Errand, view: watch::
     let (mut order, first) = errand.beginning();
     let (mut acted, mut stopped) = (false, errand.stopped());
     let mut carrier = Carrier::new(orders, errand);
+    steps.push(carrier.witness());
     let mut step = Some(first);
     while order.outcome().is_none() {
         if let Some(step) = step.take() {
@@ -89,7 +92,9 @@ pub(super) async fn carry_out(orders: Arc<Orders>, errand: Errand, view: watch::
                 (order, _) = order.on(Event::NotWritten(why));
                 continue;
             }
-            carrier.take(step, &mut steps);
+            if let Some(failed) = carrier.take(step, &mut steps) {
+                (order, _) = order.on(failed);
+            }
             acted |= step.acts();
             if matches!(step, Step::Stop | Step::Kill) {
                 stopped = carrier.instance.as_ref().map(|instance| instance.id);
@@ -102,13 +107,13 @@ pub(super) async fn carry_out(orders: Arc<Orders>, errand: Errand, view: watch::
                 continue; // an earlier one's end, told late: it says nothing of the one that is to be stopped now
             }
             carrier.watched = None;
-            if carrier.asked.borrow().elapsed() > LOOK_IS_GOOD_FOR {
-                (order, _) = order.on(Event::LookIsOld); // though nobody came to say so in time
-            }
+        }
+        if carrier.asked.borrow().elapsed() > WORD_IS_GOOD_FOR {
+            (order, _) = order.on(Event::LookIsOld);
         }
         carrier.learn(&event, instance);
-        (order, step) = order.on(event);
-        if carrier.is_stale(&order, step) {
+        (order, step) = order.on(carrier.as_it_was_seen(event));
+        if carrier.is_stale(&order, step) || carrier.may_be_started(&order) {
             let (again, look) = carrier.errand.beginning();
             (order, step) = (again, Some(look));
         }
@@ -130,7 +135,9 @@ impl Carrier {
         let domain = errand.with_held(known);
         let (recipe, call) = (watch::channel(errand.recipe()).0, watch::channel(Call::None).0);
         let [looked, asked] = [(); 2].map(|()| watch::channel(Instant::now()).0);
-        Self { orders, errand, domain, instance: None, watched: None, recipe, call, looked, asked }
+        let (left, is_to_wait) = (watch::channel(false).0, false);
+        let (instance, watched) = (None, None);
+        Self { orders, errand, domain, instance, watched, recipe, call, looked, asked, left, is_to_wait }
     }
 
     /// Whether this is the process that is to be stopped now.
@@ -145,6 +152,7 @@ impl Carrier {
         if *event == Event::Found(Found::Running)
             && let Some(domain) = &mut self.domain
         {
+            self.left.send_replace(false);
             *domain = Arc::new(Domain { standing: Standing::Active, ..Domain::clone(domain) });
         }
     }
@@ -157,6 +165,13 @@ impl Carrier {
             let joined = self.orders.joined(self.errand.number);
             joined.is_some_and(|joined| joined > *self.looked.borrow())
         }
+    }
+
+    /// Whether a start of before is still under way, which libvirt may do after this order's end.
+    fn may_be_started(&mut self, order: &Order) -> bool {
+        let none = self.orders.hypervisor.no_start_is_under_way(self.errand.permit.target());
+        self.is_to_wait = matches!(order.outcome(), Some(Outcome::Off(_))) && none.now_or_never().is_none();
+        self.is_to_wait
     }
 
     /// Writes into the journal what is about to be done, before it is done.
@@ -192,7 +207,8 @@ impl Carrier {
         }
     }
 
-    fn take(&mut self, step: Step, steps: &mut Steps) {
+    /// Begins a step. What fails at once is told at once, before anything that happens since.
+    fn take(&mut self, step: Step, steps: &mut Steps) -> Option<Event> {
         match step {
             Step::Look => {
                 self.looked.send_replace(Instant::now());
@@ -204,21 +220,20 @@ impl Carrier {
             Step::Stop => {
                 steps.push(self.stop());
                 steps.extend(self.gone());
-                steps.push(after(LOOK_IS_GOOD_FOR, Event::LookIsOld));
                 steps.push(after(self.errand.grace, Event::GraceOver));
             }
             Step::LookAgain => {
                 let asked = self.asked.clone();
                 steps.push(self.ask(|orders, permit| {
                     Box::pin(async move {
-                        Event::FoundAgain(find_again(&*orders.hypervisor, &permit, &asked).await)
+                        let within = SECOND_LOOK_WITHIN;
+                        Event::FoundAgain(ask_for_job(&*orders.hypervisor, &permit, within, &asked).await)
                     })
                 }));
             }
             Step::Kill => {
-                steps.extend(self.kill());
                 steps.extend(self.gone());
-                steps.push(after(LOOK_IS_GOOD_FOR, Event::LookIsOld));
+                return self.kill();
             }
             Step::Confirm => {
                 let answered = watch::channel(false).0;
@@ -230,6 +245,7 @@ impl Carrier {
                 steps.push(self.start());
             }
         }
+        None
     }
 
     pub(super) fn ask(
@@ -245,8 +261,11 @@ impl Carrier {
         let (known, before) =
             (orders.inventory.borrow().get(permit.target()).cloned(), self.errand.before.clone());
         let domain = self.errand.with_held(known).or_else(|| self.domain.clone());
-        let asked = self.asked.clone();
+        let (asked, is_to_wait) = (self.asked.clone(), self.is_to_wait);
         Box::pin(async move {
+            if is_to_wait {
+                orders.hypervisor.no_start_is_under_way(permit.target()).await;
+            }
             match domain {
                 Some(domain) => {
                     let found = find(&*orders.hypervisor, &permit, &domain, (&recipe, &asked)).await;
@@ -259,24 +278,24 @@ impl Carrier {
 
     fn stop(&self) -> BoxFuture<'static, Brought> {
         let (orders, permit, call) = (self.orders.clone(), self.errand.permit.clone(), self.call.clone());
+        let asked = *self.asked.borrow();
         call.send_replace(Call::UnderWay);
         Box::pin(async move {
-            let result = orders.hypervisor.stop(&permit).await;
+            let result = orders.hypervisor.stop(&permit, asked).await;
             call.send_replace(Call::Returned { ok: result.is_ok(), at: Instant::now() });
             let result = if result == Err(CallError::NotRunning) { Ok(()) } else { result }; // nothing to be hastened
             (Event::StopReturned(told(result)), None)
         })
     }
 
-    fn kill(&self) -> Option<BoxFuture<'static, Brought>> {
+    fn kill(&self) -> Option<Event> {
         let instance = self.instance.as_ref()?;
-        let why = if instance.process.is_gone() {
-            "it had ended before SIGKILL was sent".to_owned()
-        } else {
-            let error = instance.process.kill().err().filter(|_| !instance.process.is_gone())?;
-            format!("SIGKILL could not be sent: {error}")
-        };
-        Some(Box::pin(std::future::ready((Event::KillFailed(why), None))))
+        let had_ended = instance.process.is_gone();
+        let failure = instance.process.kill().err();
+        if had_ended || failure.is_some() && instance.process.is_gone() {
+            return Some(Event::KillFailed("it had ended before SIGKILL was sent".to_owned()));
+        }
+        failure.map(|error| Event::KillFailed(format!("SIGKILL could not be sent: {error}")))
     }
 
     /// Waits for the end of the instance that is to be stopped, and looks whether another runs in its place.
@@ -344,8 +363,10 @@ impl Carrier {
                     Err(error) => return (Event::StartFailed(error.to_string()), None),
                 }
             }
-            let now = domain.map(|domain| orders.hypervisor.instance_now(&domain));
-            let runs = matches!(now, Some(Sighting::Runs(_)));
+            let runs = match &domain {
+                Some(domain) => matches!(orders.hypervisor.instance_read(domain).await, Sighting::Runs(_)),
+                None => false,
+            };
             let ended = "libvirt says started, but there is no process".to_owned();
             (if runs { Event::Started } else { Event::StartFailed(ended) }, None)
         })

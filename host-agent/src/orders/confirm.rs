@@ -9,12 +9,12 @@ use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use tokio::sync::watch;
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{Instant, timeout};
 
-use super::carry::{Brought, Call, Carrier, LOOK_IS_GOOD_FOR, told};
+use super::carry::{Brought, Call, Carrier, told};
 use super::find::runs_again;
 use crate::domain::Domain;
-use crate::hypervisor::CallError;
+use crate::hypervisor::{CallError, WORD_IS_GOOD_FOR};
 use crate::inventory::settled;
 use crate::order::Event;
 
@@ -75,13 +75,17 @@ impl Carrier {
     /// libvirt was asked how the target ended. That it has answered, with whatever, is no silence.
     pub(super) fn silence(&self, answered: watch::Sender<bool>) -> BoxFuture<'static, Brought> {
         let another = self.another();
-        Box::pin(async move {
-            sleep(SILENCE).await;
-            let runs_again = another.await;
-            if *answered.borrow() {
-                std::future::pending::<()>().await;
-            }
-            (if runs_again { Event::RunsAgain } else { Event::LibvirtIsSilent }, None)
+        self.ask(|orders, permit| {
+            Box::pin(async move {
+                // Another question has its own time, which begins when it is asked: what waits in our own line waits for us.
+                let said = orders.hypervisor.job(&permit, SILENCE).await;
+                let is_silent = matches!(said, Err(CallError::Unreachable(_) | CallError::Deadline(_)));
+                let runs_again = another.await;
+                if !is_silent || *answered.borrow() {
+                    std::future::pending::<()>().await;
+                }
+                if runs_again { Event::RunsAgain } else { Event::LibvirtIsSilent }
+            })
         })
     }
 }
@@ -91,7 +95,7 @@ impl Carrier {
 async fn forgotten(mut call: watch::Receiver<Call>, gone: Instant) -> Event {
     let returned = timeout(CALL_PATIENCE, call.wait_for(Call::is_over)).await;
     match returned.ok().and_then(Result::ok).map(|call| *call) {
-        Some(Call::Returned { ok: true, at }) if at + LOOK_IS_GOOD_FOR >= gone => Event::StoppedAndForgotten,
+        Some(Call::Returned { ok: true, at }) if at + WORD_IS_GOOD_FOR >= gone => Event::StoppedAndForgotten,
         Some(Call::None | Call::UnderWay | Call::Returned { .. }) | None => {
             Event::Confirmed(Err(CallError::NoDomain.to_string()))
         }

@@ -25,7 +25,10 @@ pub(super) async fn find(
     (recipe, asked): (&watch::Sender<Option<Recipe>>, &watch::Sender<Instant>),
 ) -> Brought {
     let known = domain.instance.clone().filter(|instance| !instance.process.is_gone());
-    let sighting = known.map_or_else(|| hypervisor.instance_now(domain), Sighting::Runs);
+    let sighting = match known {
+        Some(instance) => Sighting::Runs(instance),
+        None => hypervisor.instance_read(domain).await,
+    };
     if sighting == Sighting::Unsure {
         return (Event::Found(Found::Nothing("its process could not be looked for".into())), None);
     }
@@ -37,12 +40,12 @@ pub(super) async fn find(
         return brought;
     };
     take_recipe(hypervisor, permit, domain, recipe).await;
-    let job = ask_for_job(hypervisor, permit, asked).await;
+    let job = ask_for_job(hypervisor, permit, LOOK_WITHIN, asked).await;
     // Somebody restarted it meanwhile: it is the new run that is to be stopped, and asked about.
     if matches!(job, Found::Running | Found::Unattended)
         && instance.process.is_gone()
         && let domain = (Domain { instance: Some(instance.clone()), ..domain.clone() })
-        && let Sighting::Runs(_) = hypervisor.instance_now(&domain)
+        && let Sighting::Runs(_) = hypervisor.instance_read(&domain).await
     {
         return Box::pin(find(hypervisor, permit, &domain, (recipe, asked))).await;
     }
@@ -88,32 +91,23 @@ async fn take_recipe(
     }
 }
 
-/// How a domain runs that libvirt was to stop and has not. libvirt answers at once, or it is held up by that very stop.
-pub(super) async fn find_again(
-    hypervisor: &dyn Hypervisor,
-    permit: &Permit,
-    asked: &watch::Sender<Instant>,
-) -> Found {
-    asked.send_replace(Instant::now());
-    match timeout(SECOND_LOOK_PATIENCE, hypervisor.job(permit)).await {
-        Ok(Ok(Job::None)) => Found::Running,
-        Ok(Ok(Job::Leaving)) => Found::Leaving,
-        Ok(Ok(Job::Arriving)) => Found::Arriving,
-        Ok(Ok(Job::Ended) | Err(CallError::NoDomain)) => Found::Ending,
-        Ok(Err(_)) | Err(_) => Found::Unattended,
-    }
-}
-
-/// How long that may take.
-const SECOND_LOOK_PATIENCE: Duration = Duration::from_millis(300);
+/// How long libvirt may take to answer what a domain does.
+const LOOK_WITHIN: Duration = Duration::from_secs(1);
+/// The same of one that it was to stop and has not: it answers at once, or it is held up by that very stop.
+pub(super) const SECOND_LOOK_WITHIN: Duration = Duration::from_millis(300);
 
 /// How a domain with a process runs, by libvirt's word. A libvirt that is there but does not take the question now is asked
 /// again: a target is killed without its word only if there is none to be had.
-async fn ask_for_job(hypervisor: &dyn Hypervisor, permit: &Permit, asked: &watch::Sender<Instant>) -> Found {
+pub(super) async fn ask_for_job(
+    hypervisor: &dyn Hypervisor,
+    permit: &Permit,
+    within: Duration,
+    asked: &watch::Sender<Instant>,
+) -> Found {
     let until = Instant::now() + JOB_PATIENCE;
     loop {
         asked.send_replace(Instant::now());
-        match hypervisor.job(permit).await {
+        match hypervisor.job(permit, within).await {
             Ok(Job::None) => return Found::Running,
             Ok(Job::Leaving) => return Found::Leaving,
             Ok(Job::Arriving) => return Found::Arriving,
@@ -157,7 +151,7 @@ async fn look_without_process(
     let proof = Proof::never_ran_here(standing, &stray);
     match stray.instance().filter(|_| may_be_ours(standing)) {
         Some(instance) if standing == Standing::Active => {
-            (Event::Found(ask_for_job(hypervisor, permit, asked).await), Some(instance))
+            (Event::Found(ask_for_job(hypervisor, permit, LOOK_WITHIN, asked).await), Some(instance))
         }
         Some(instance) => (Event::Found(Found::Unattended), Some(instance)),
         None => (Event::Found(Found::NotRunning(standing, proof)), None),
@@ -183,7 +177,7 @@ pub(super) async fn runs_again(
     since: Instant,
 ) -> bool {
     let ended = Domain { instance: Some(gone.clone()), ..domain.clone() };
-    if hypervisor.instance_now(&ended) != Sighting::Absent {
+    if hypervisor.instance_read(&ended).await != Sighting::Absent {
         return true;
     }
     match hypervisor.process_of(domain.uuid, since.elapsed()).await {

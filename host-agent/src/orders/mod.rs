@@ -13,6 +13,7 @@ mod open;
 mod pulse;
 mod resume;
 mod ticket;
+mod witness;
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

@@ -10,6 +10,7 @@ use fence_vmchannel_host_agent::domain::{Domain, InstanceId, Job, Sighting, Stan
 use fence_vmchannel_host_agent::hypervisor::simulated::{Entry, Simulated};
 use fence_vmchannel_host_agent::hypervisor::{CallError, Change, Hypervisor, Recipe};
 use fence_vmchannel_host_agent::policy::Permit;
+use tokio::time::Instant;
 use uuid::Uuid;
 
 pub(crate) struct Recorder {
@@ -86,8 +87,8 @@ impl Hypervisor for Recorder {
         self.simulated.standing(uuid).await
     }
 
-    async fn job(&self, permit: &Permit) -> Result<Job, CallError> {
-        self.simulated.job(permit).await
+    async fn job(&self, permit: &Permit, within: Duration) -> Result<Job, CallError> {
+        self.simulated.job(permit, within).await
     }
 
     async fn abort_job(&self, permit: &Permit) -> Result<(), CallError> {
@@ -99,9 +100,9 @@ impl Hypervisor for Recorder {
         self.simulated.recipe(permit).await
     }
 
-    async fn stop(&self, permit: &Permit) -> Result<(), CallError> {
+    async fn stop(&self, permit: &Permit, asked: Instant) -> Result<(), CallError> {
         self.record("stop", permit);
-        self.simulated.stop(permit).await
+        self.simulated.stop(permit, asked).await
     }
 
     async fn start(&self, permit: &Permit, recipe: &Recipe) -> Result<(), CallError> {

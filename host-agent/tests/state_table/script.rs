@@ -16,7 +16,7 @@ use fence_vmchannel_host_agent::domain::{
 use fence_vmchannel_host_agent::hypervisor::{CallError, Change, Hypervisor, Recipe};
 use fence_vmchannel_host_agent::policy::Permit;
 use tokio::sync::watch;
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 use uuid::Uuid;
 
 use crate::scene::{Kind, Process, Scene, Word};
@@ -294,7 +294,7 @@ impl Hypervisor for Script {
         if uuid == ASKER { Ok(Standing::Active) } else { self.ask().await }
     }
 
-    async fn job(&self, _permit: &Permit) -> Result<Job, CallError> {
+    async fn job(&self, _permit: &Permit, _within: Duration) -> Result<Job, CallError> {
         let standing = self.ask().await?;
         Ok(match standing {
             Standing::Active | Standing::Crashed | Standing::Leaving => self.truth().job,
@@ -329,7 +329,7 @@ impl Hypervisor for Script {
         Ok(if transient { Recipe::Transient("<domain/>".into()) } else { Recipe::Defined })
     }
 
-    async fn stop(&self, _permit: &Permit) -> Result<(), CallError> {
+    async fn stop(&self, _permit: &Permit, _asked: Instant) -> Result<(), CallError> {
         self.record("stop");
         let standing = self.ask().await?;
         if matches!(standing, Standing::ShutOff | Standing::Moved | Standing::Unclear) {

@@ -5,7 +5,7 @@ use fence_vmchannel_protocol::Power;
 
 use super::Known;
 use crate::seen::Seen;
-use crate::world::State;
+use crate::world::{Daemon, State};
 
 impl State {
     /// The agent is about to have libvirt stop a machine; whether that has an effect.
@@ -22,6 +22,8 @@ impl State {
         let Some(machine) = self.machines.iter().position(|machine| machine.uuid == permit.target()) else {
             return true;
         };
+        let now = self.now;
+        self.oracle.starts.insert(machine, (agent, now));
         self.act(agent, "starts", machine, None, Some(permit))
     }
 
@@ -29,6 +31,23 @@ impl State {
     pub(crate) fn agent_kills(&mut self, agent: u64, run: usize) -> bool {
         let machine = self.runs[run].machine;
         self.act(agent, "kills", machine, Some(run), None)
+    }
+
+    /// libvirt does at last what the agent told it to: not after an `off` that the same agent called done meanwhile.
+    pub(crate) fn starts_late(&mut self, machine: usize) {
+        self.machines[machine].starts_late = false;
+        let told = self.oracle.off.get(&machine).copied();
+        let begun = self.oracle.starts.get(&machine).copied();
+        if let Some(((by, begun), told)) = begun.zip(told)
+            && by == self.agent.number
+            && told > begun
+            && self.daemon == Daemon::Up
+            && self.machines[machine].libvirt.is_some_and(|known| !known.active)
+        {
+            self.wrong(|s| {
+                format!("{} starts by a call of before {told} ms, when it was called off", s.name(machine))
+            });
+        }
     }
 
     fn act(

@@ -10,6 +10,9 @@ use tokio::time::timeout_at;
 
 use super::{Daemon, State, World};
 
+/// Who starts a machine for a call of the agent's that nobody waits for any more.
+pub(super) const LATE: &str = "agent, late";
+
 /// Something that will happen.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Effect {
@@ -27,6 +30,8 @@ pub(crate) enum Effect {
     Move(usize, u64),
     /// The agent hears of a change of a machine.
     Heard(usize),
+    /// The agent hears that a machine is in the last moments of its migration.
+    Leaves(usize),
     /// The agent's connection stands, or not.
     Connected(bool),
     /// libvirtd goes on.
@@ -78,9 +83,15 @@ impl State {
             Effect::Kill(run, by) => self.kill(run, by),
             Effect::Thaw(run) => self.thaw(run),
             Effect::Notice(machine) => self.notice(machine),
-            Effect::Start(machine, by) => self.start(machine, by),
+            Effect::Start(machine, by) => {
+                if by == LATE {
+                    self.starts_late(machine);
+                }
+                self.start(machine, by);
+            }
             Effect::Move(machine, token) => self.move_on(machine, token),
             Effect::Heard(machine) => self.push_change(Change::Domain(self.machines[machine].uuid)),
+            Effect::Leaves(machine) => self.push_change(Change::Leaves(self.machines[machine].uuid)),
             Effect::Connected(connected) => self.connect(connected),
             Effect::Back => self.back(),
             Effect::Ends(agent) if self.agent.number == agent => self.kill_agent("at its end"),

@@ -9,13 +9,13 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use fence_vmchannel_host_agent::domain::{Domain, InstanceId, Job, Sighting, Standing};
-use fence_vmchannel_host_agent::hypervisor::{CallError, Change, Hypervisor, Recipe};
+use fence_vmchannel_host_agent::hypervisor::{CallError, Change, Hypervisor, Recipe, WORD_IS_GOOD_FOR};
 use fence_vmchannel_host_agent::policy::Permit;
-use tokio::time::{sleep, timeout_at};
+use tokio::time::{Instant, sleep, timeout_at};
 use uuid::Uuid;
 
 use super::calls::{Fate, deadline, gone};
-use super::effects::Effect;
+use super::effects::{Effect, LATE};
 use super::{Daemon, State, World};
 use crate::seen::Seen;
 
@@ -27,7 +27,6 @@ pub(crate) struct Hand {
 
 const LIST: u64 = 30_000;
 const ASK: u64 = 5_000;
-const JOB: u64 = 1_000;
 const STOP: u64 = 45_000;
 const START: u64 = 30_000;
 
@@ -129,12 +128,15 @@ impl Hand {
             return Fate::Fails(after, CallError::NoDomain);
         }
         if state.strikes(Seen::StartFailsAndStarts) {
+            if state.rng.chance(500) {
+                let later = state.rng.between(0, 60_000);
+                state.machines[machine].starts_late = true;
+                state.later(later, Effect::Start(machine, LATE));
+                return Fate::Fails(START, deadline(START));
+            }
             let later = state.rng.between(0, 20_000);
-            state.later(later, Effect::Start(machine, "agent, late"));
-            return match state.rng.chance(500) {
-                true => Fate::Fails(START, deadline(START)),
-                false => Fate::Fails(after, CallError::Failed("cannot create".into())),
-            };
+            state.later(later, Effect::Start(machine, "libvirt, which said no"));
+            return Fate::Fails(after, CallError::Failed("cannot create".into()));
         }
         Fate::Answers(after)
     }
@@ -232,20 +234,22 @@ impl Hypervisor for Hand {
         self.ask(ASK, standing).await
     }
 
-    async fn job(&self, permit: &Permit) -> Result<Job, CallError> {
+    async fn job(&self, permit: &Permit, within: Duration) -> Result<Job, CallError> {
         let job = |state: &State| Ok(state.job_of(self.known(state, permit.target())?));
         // What hangs while a migration is in its last moments is the gap that docs/decisions/0005 names.
         let moves = job(&self.world.lock()).is_ok_and(|job| job == Job::Leaving || job == Job::Arriving);
         if moves && self.world.lock().daemon == Daemon::Up {
-            return job(&self.world.lock());
+            let mut state = self.world.lock();
+            // The agent's own line is no libvirt that hangs.
+            return if state.strikes(Seen::CallIsBusy) { Err(CallError::Busy) } else { job(&state) };
         }
-        self.ask(JOB, job).await
+        self.ask(u64::try_from(within.as_millis()).unwrap(), job).await
     }
 
     async fn abort_job(&self, permit: &Permit) -> Result<(), CallError> {
         let machine = self.ask(ASK, |state| self.known(state, permit.target())).await?;
         self.world.lock().abort(machine);
-        while self.job(permit).await? == Job::Leaving {
+        while self.job(permit, Duration::from_secs(1)).await? == Job::Leaving {
             wait(100).await;
         }
         Ok(())
@@ -260,9 +264,21 @@ impl Hypervisor for Hand {
         self.ask(ASK, recipe).await
     }
 
-    async fn stop(&self, permit: &Permit) -> Result<(), CallError> {
+    async fn stop(&self, permit: &Permit, asked: Instant) -> Result<(), CallError> {
         if !self.world.lock().agent_stops(self.agent, permit) {
             return std::future::pending().await;
+        }
+        let in_line = {
+            let mut state = self.world.lock();
+            let waits = state.rng.chance(500) && state.strikes(Seen::StopIsLate);
+            if waits { state.rng.between(100, 8000) } else { 0 }
+        };
+        wait(in_line).await;
+        if asked.elapsed() > WORD_IS_GOOD_FOR {
+            match self.job(permit, Duration::from_secs(1)).await? {
+                Job::Leaving | Job::Arriving => return Err(CallError::Failed("it migrates".into())),
+                Job::None | Job::Ended => {}
+            }
         }
         match self.destroy(permit) {
             Fate::Never => std::future::pending().await,
@@ -302,6 +318,17 @@ impl Hypervisor for Hand {
                 wait(after).await;
                 timeout_at(until, self.started(permit)).await.unwrap_or(Err(deadline(START)))
             }
+        }
+    }
+
+    async fn no_start_is_under_way(&self, uuid: Uuid) {
+        loop {
+            let is_late =
+                |state: &State| state.machine(uuid).is_some_and(|at| state.machines[at].starts_late);
+            if !is_late(&self.world.lock()) {
+                return;
+            }
+            wait(100).await;
         }
     }
 }

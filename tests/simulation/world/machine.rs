@@ -15,6 +15,9 @@ use super::moving::Moving;
 use super::{Daemon, State, World};
 use crate::seen::Seen;
 
+/// What ends a source whose migration has succeeded.
+pub(crate) const MIGRATED: &str = "it migrated";
+
 /// libvirt's opinion of a machine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Opinion {
@@ -35,8 +38,12 @@ pub(crate) struct Machine {
     /// The run that libvirt's pid file names.
     pub(crate) pid_file: Option<usize>,
     pub(crate) moving: Option<Moving>,
-    /// It moved away: libvirt will say so once it notices the end of the source.
+    /// It moved away: libvirt will say so once it notices the end of the source,
     pub(crate) has_left: bool,
+    /// unless somebody ended that: then it says shut off.
+    pub(crate) was_ended: bool,
+    /// libvirt has not come to a start that the agent asked for.
+    pub(crate) starts_late: bool,
     /// The last moment in which nobody ran it, or some process here did.
     pub(crate) last_free: u64,
     pub(crate) last_here: u64,
@@ -98,7 +105,7 @@ impl Process for Qemu {
     fn kill(&self) -> io::Result<()> {
         let mut state = self.world.lock();
         if self.is_gone() {
-            return Ok(());
+            return Err(io::ErrorKind::NotFound.into());
         }
         if state.strikes(Seen::KillRefused) {
             return Err(io::ErrorKind::PermissionDenied.into());
@@ -224,6 +231,7 @@ impl State {
             line.wire.lock().unwrap().close();
         }
         self.end_of_a_mover(machine, run);
+        self.machines[machine].was_ended = of != MIGRATED;
         let after = self.rng.between(0, 300);
         self.later(after, Effect::Notice(machine));
     }
@@ -238,7 +246,8 @@ impl State {
         // What moved is known to libvirt until its restart and to the agent until its own, if it could see it: docs/decisions/0005.
         // Coming back without arriving is as good as a restart.
         let (was_away, keeps) = (self.is_elsewhere(machine), of.is_defined);
-        let has_left = of.has_left || was_away && (self.has_agents_that_end() || self.last_word() > 100);
+        let is_seen = was_away && (self.has_agents_that_end() || self.last_word() > 100);
+        let has_left = of.has_left && !of.was_ended || is_seen;
         let standing = if has_left { Standing::Moved } else { Standing::ShutOff };
         let of = &mut self.machines[machine];
         of.is_defined = keeps;

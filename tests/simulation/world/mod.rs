@@ -198,6 +198,10 @@ impl State {
 
     /// libvirt tells the agent that something happened, and the hook may leave a note.
     pub(crate) fn announce(&mut self, machine: usize) {
+        self.announce_that(machine, effects::Effect::Heard(machine));
+    }
+
+    pub(crate) fn announce_that(&mut self, machine: usize, event: effects::Effect) {
         self.note(machine);
         if self.strikes(Seen::EventLost) || !self.connected {
             return;
@@ -209,7 +213,7 @@ impl State {
         for _ in 0..times {
             let late = self.strikes(Seen::EventLate);
             let after = if late { self.rng.between(50, 5000) } else { self.rng.between(0, 3) };
-            self.later(after, effects::Effect::Heard(machine));
+            self.later(after, event.clone());
         }
     }
 

@@ -7,7 +7,7 @@ use fence_vmchannel_host_agent::domain::{Job, Standing};
 
 use super::State;
 use super::effects::Effect;
-use super::machine::Opinion;
+use super::machine::{MIGRATED, Opinion};
 use crate::seen::Seen;
 
 /// How far a migration is.
@@ -96,7 +96,7 @@ impl State {
                     self.opine(machine, Standing::Active);
                 }
             }
-            Phase::Resumed => return self.kill(moving.source, "it migrated"),
+            Phase::Resumed => return self.kill(moving.source, MIGRATED),
         }
         self.machines[machine].moving = Some(moving);
         let after = self.rng.between(20, 300);
@@ -107,7 +107,10 @@ impl State {
         if let Some(opinion) = &mut self.machines[machine].libvirt {
             opinion.standing = standing;
         }
-        self.announce(machine);
+        match standing {
+            Standing::Leaving => self.announce_that(machine, Effect::Leaves(machine)),
+            _ => self.announce(machine),
+        }
     }
 
     /// libvirt is asked to abort a migration; in its last moments it does not.
@@ -161,7 +164,7 @@ impl State {
             }
             Phase::Resumed => {
                 self.machines[machine].moving = None;
-                self.kill(moving.source, "it migrated");
+                self.kill(moving.source, MIGRATED);
             }
             Phase::Copying | Phase::Switching => {}
         }

@@ -6,6 +6,7 @@
 
 use std::ffi::c_int;
 
+use tokio::time::Instant;
 use uuid::Uuid;
 use virt::connect::Connect;
 use virt::domain::Domain as Handle;
@@ -16,7 +17,7 @@ use super::ffi;
 use super::link::call_error;
 use super::look::standing_of;
 use crate::domain::{Job, Standing};
-use crate::hypervisor::{CallError, Recipe};
+use crate::hypervisor::{CallError, Recipe, WORD_IS_GOOD_FOR};
 
 /// What came of one attempt to start a domain.
 #[derive(Debug, PartialEq, Eq)]
@@ -27,8 +28,19 @@ pub(super) enum Started {
     Already,
 }
 
+/// [`destroy`], unless it migrates by now: the end of a source is no evidence. The call may have waited for its turn.
+pub(super) fn stop(connect: &Connect, uuid: Uuid, asked: Instant) -> Result<(), CallError> {
+    if asked.elapsed() > WORD_IS_GOOD_FOR {
+        match job(connect, uuid)? {
+            Job::Leaving | Job::Arriving => return Err(CallError::Failed("it migrates by now".to_owned())),
+            Job::None | Job::Ended => {}
+        }
+    }
+    destroy(connect, uuid)
+}
+
 /// Stops the domain at once, without asking the guest.
-pub(super) fn destroy(connect: &Connect, uuid: Uuid) -> Result<(), CallError> {
+fn destroy(connect: &Connect, uuid: Uuid) -> Result<(), CallError> {
     let handle = lookup(connect, uuid)?;
     match handle.destroy_flags(sys::VIR_DOMAIN_DESTROY_DEFAULT) {
         Ok(_) => Ok(()),

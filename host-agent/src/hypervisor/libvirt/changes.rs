@@ -25,6 +25,7 @@ pub(super) struct Changes {
 struct Pending {
     lost: bool,
     everything: bool,
+    leaving: BTreeSet<Uuid>,
     domains: BTreeSet<Uuid>,
 }
 
@@ -49,10 +50,14 @@ impl Changes {
 impl Pending {
     fn push(&mut self, change: Change) {
         match change {
-            Change::Lost => *self = Self { lost: true, ..Self::default() }, // a look would fail until the reconnect
+            // A look would fail until the reconnect. What was leaving was, whatever becomes of it unseen.
+            Change::Lost => {
+                *self = Self { lost: true, leaving: std::mem::take(&mut self.leaving), ..Self::default() }
+            }
+            Change::Leaves(uuid) if self.leaving.len() < MAX_DOMAINS => drop(self.leaving.insert(uuid)),
             Change::Domain(_) if self.everything => {}
             Change::Domain(uuid) if self.domains.len() < MAX_DOMAINS => drop(self.domains.insert(uuid)),
-            Change::Domain(_) | Change::Everything => {
+            Change::Domain(_) | Change::Leaves(_) | Change::Everything => {
                 self.everything = true;
                 self.domains.clear();
             }
@@ -60,6 +65,9 @@ impl Pending {
     }
 
     fn pop(&mut self) -> Option<Change> {
+        if let Some(uuid) = self.leaving.pop_first() {
+            return Some(Change::Leaves(uuid));
+        }
         if std::mem::take(&mut self.lost) {
             return Some(Change::Lost);
         }
@@ -99,6 +107,14 @@ mod tests {
         let pushed = [domain(1), Change::Everything, Change::Lost, Change::Everything, domain(2)];
 
         assert_eq!(after(pushed), [Change::Lost, Change::Everything]);
+    }
+
+    #[test]
+    fn what_leaves_is_told_first_whatever_happened_since() {
+        let leaves = Change::Leaves(Uuid::from_u128(2));
+        let pushed = [domain(1), leaves, leaves, domain(2), Change::Everything, Change::Lost];
+
+        assert_eq!(after(pushed), [leaves, Change::Lost]);
     }
 
     #[tokio::test]

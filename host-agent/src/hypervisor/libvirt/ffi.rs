@@ -18,9 +18,11 @@ use virt::domain::Domain;
 use virt::error::Error;
 use virt_sys as sys;
 
+use crate::hypervisor::Change;
+
 /// Who hears of events. Called on libvirt's event thread: must be quick and must not call libvirt.
 pub(super) trait Listener: Send + Sync {
-    fn domain_changed(&self, uuid: Uuid);
+    fn domain_changed(&self, change: Change);
     fn closed(&self);
 }
 
@@ -117,13 +119,13 @@ unsafe extern "C" fn forget(opaque: *mut c_void) {
 }
 
 /// SAFETY: `opaque` was made by `remember`; `domain` is libvirt's for the time of the callback.
-unsafe fn tell(domain: sys::virDomainPtr, opaque: *mut c_void) {
+unsafe fn tell(domain: sys::virDomainPtr, change: impl FnOnce(Uuid) -> Change, opaque: *mut c_void) {
     let mut uuid = [0; sys::VIR_UUID_BUFLEN as usize];
     // SAFETY: the buffer has the length that libvirt writes; see above for the pointers.
     let (known, ear) =
         unsafe { (sys::virDomainGetUUID(domain, uuid.as_mut_ptr()) == 0, &*opaque.cast::<Ear>()) };
     if known {
-        ear.0.domain_changed(Uuid::from_bytes(uuid));
+        ear.0.domain_changed(change(Uuid::from_bytes(uuid)));
     }
 }
 
@@ -142,13 +144,21 @@ type Generic = unsafe extern "C" fn(sys::virConnectPtr, sys::virDomainPtr, *mut 
 unsafe extern "C" fn on_lifecycle(
     _: sys::virConnectPtr,
     domain: sys::virDomainPtr,
-    _event: c_int,
-    _detail: c_int,
+    event: c_int,
+    detail: c_int,
     opaque: *mut c_void,
 ) -> c_int {
+    let change = if leaves(event, detail) { Change::Leaves } else { Change::Domain };
     // SAFETY: libvirt's arguments, as registered.
-    unsafe { tell(domain, opaque) };
+    unsafe { tell(domain, change, opaque) };
     0
+}
+
+/// Whether a domain was paused for the last moments of its migration.
+fn leaves(event: c_int, detail: c_int) -> bool {
+    let details = [sys::VIR_DOMAIN_EVENT_SUSPENDED_MIGRATED, sys::VIR_DOMAIN_EVENT_SUSPENDED_POSTCOPY];
+    let is = |number: c_int, one: u32| u32::try_from(number) == Ok(one);
+    is(event, sys::VIR_DOMAIN_EVENT_SUSPENDED) && details.into_iter().any(|one| is(detail, one))
 }
 
 unsafe extern "C" fn on_metadata(
@@ -159,7 +169,7 @@ unsafe extern "C" fn on_metadata(
     opaque: *mut c_void,
 ) {
     // SAFETY: libvirt's arguments, as registered.
-    unsafe { tell(domain, opaque) };
+    unsafe { tell(domain, Change::Domain, opaque) };
 }
 
 unsafe extern "C" fn on_device(
@@ -169,7 +179,7 @@ unsafe extern "C" fn on_device(
     opaque: *mut c_void,
 ) {
     // SAFETY: libvirt's arguments, as registered.
-    unsafe { tell(domain, opaque) };
+    unsafe { tell(domain, Change::Domain, opaque) };
 }
 
 fn lifecycle_callback() -> sys::virConnectDomainEventGenericCallback {

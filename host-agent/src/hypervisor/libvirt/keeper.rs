@@ -9,7 +9,6 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use tokio::sync::Notify;
-use uuid::Uuid;
 
 use super::changes::Changes;
 use super::ffi::Listener;
@@ -46,8 +45,8 @@ struct Watch {
 }
 
 impl Listener for Watch {
-    fn domain_changed(&self, uuid: Uuid) {
-        self.changes.push(Change::Domain(uuid));
+    fn domain_changed(&self, change: Change) {
+        self.changes.push(change);
     }
 
     fn closed(&self) {

@@ -15,6 +15,7 @@ mod place;
 mod pool;
 pub mod process;
 mod scan;
+mod starts;
 mod turns;
 
 use std::collections::HashSet;
@@ -25,6 +26,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use futures_util::future::try_join_all;
 use tokio::task::spawn_blocking;
+use tokio::time::Instant;
 use uuid::Uuid;
 
 pub use self::place::StartError;
@@ -33,8 +35,9 @@ use self::act::Started;
 use self::keeper::Keeper;
 use self::look::{Look, Share};
 use self::place::Place;
-use self::pool::{Lane, Pool, Supply};
+use self::pool::{Lane, Pool, Supply, Threads};
 use self::scan::Scan;
+use self::starts::Starts;
 use super::{CallError, Change, Hypervisor, Recipe};
 use crate::domain::{Domain, InstanceId, Job, Sighting, Standing};
 use crate::policy::Permit;
@@ -46,8 +49,8 @@ const ALL: Uuid = Uuid::nil();
 /// From so many domains on the list is read in shares, each on a connection of its own.
 const MANY: usize = 256;
 const SHARES: u128 = 3;
-/// Asking for a job must not delay a stop.
-const JOB_DEADLINE: Duration = Duration::from_secs(1);
+/// So many processes that are new are read at a time; each can hold its thread for a second.
+const READS: usize = 32;
 /// libvirt itself waits 10 s before it kills, and then for the kernel.
 const STOP_DEADLINE: Duration = Duration::from_secs(45);
 const START_DEADLINE: Duration = Duration::from_secs(30);
@@ -86,6 +89,9 @@ pub struct Libvirt {
     run_dir: Option<PathBuf>,
     call_deadline: Duration,
     scan: Scan,
+    starts: Starts,
+    /// For reading the arguments of processes that are new.
+    reads: Threads,
 }
 
 impl Libvirt {
@@ -104,6 +110,8 @@ impl Libvirt {
             run_dir: place.run_dir,
             call_deadline,
             scan: Scan::default(),
+            starts: Starts::default(),
+            reads: Threads::new(READS),
         })
     }
 
@@ -116,8 +124,11 @@ impl Libvirt {
     async fn start_again(&self, permit: &Permit, recipe: &Recipe) -> Result<(), CallError> {
         let uuid = permit.target();
         loop {
-            let once = recipe.clone();
-            let start = move |connect: &_| act::start(connect, uuid, &once);
+            let (once, under_way) = (recipe.clone(), self.starts.begin(uuid));
+            let start = move |connect: &_| {
+                let _under_way = under_way; // as long as the call hangs
+                act::start(connect, uuid, &once)
+            };
             let started = self.pool.call((Lane::Act, uuid), START_DEADLINE, start).await?;
             if started == Started::Now || self.runs(permit.name().as_str(), uuid) {
                 return Ok(());
@@ -170,8 +181,20 @@ impl Hypervisor for Libvirt {
 
     fn instance_now(&self, domain: &Domain) -> Sighting {
         let Some(run_dir) = self.run_dir.as_deref() else { return Sighting::Absent };
-        let ended = domain.instance.as_ref().filter(|known| known.process.is_gone()).map(|known| known.id);
-        process::instance_in_time(run_dir, domain.name.as_str(), domain.uuid, ended)
+        process::instance_at_once(run_dir, domain.name.as_str(), domain.uuid, ended(domain))
+            .unwrap_or(Sighting::Unsure)
+    }
+
+    async fn instance_read(&self, domain: &Domain) -> Sighting {
+        let Some(run_dir) = self.run_dir.clone() else { return Sighting::Absent };
+        let (name, uuid, ended) = (domain.name.clone(), domain.uuid, ended(domain));
+        match process::instance_at_once(&run_dir, name.as_str(), uuid, ended) {
+            Some(sighting) => sighting,
+            None => {
+                let read = move || process::instance_in_time(&run_dir, name.as_str(), uuid, ended);
+                self.reads.run(read).await.unwrap_or(Sighting::Unsure)
+            }
+        }
     }
 
     fn named_now(&self) -> Option<HashSet<String>> {
@@ -196,17 +219,17 @@ impl Hypervisor for Libvirt {
         self.pool.call((Lane::Look, uuid), self.call_deadline, standing).await
     }
 
-    async fn job(&self, permit: &Permit) -> Result<Job, CallError> {
+    async fn job(&self, permit: &Permit, within: Duration) -> Result<Job, CallError> {
         let uuid = permit.target();
-        self.pool.call((Lane::Decide, uuid), JOB_DEADLINE, move |connect| act::job(connect, uuid)).await
+        self.pool.call((Lane::Decide, uuid), within, move |connect| act::job(connect, uuid)).await
     }
 
     async fn abort_job(&self, permit: &Permit) -> Result<(), CallError> {
         let uuid = permit.target();
         let abort = move |connect: &_| act::abort_job(connect, uuid);
-        self.pool.call((Lane::Act, uuid), self.call_deadline, abort).await?;
+        self.pool.call((Lane::Decide, uuid), self.call_deadline, abort).await?; // a stop may be under way
         // libvirt returns at once; the job ends up to some seconds later.
-        while self.job(permit).await? == Job::Leaving {
+        while self.job(permit, self.call_deadline).await? == Job::Leaving {
             tokio::time::sleep(START_AGAIN).await;
         }
         Ok(())
@@ -218,9 +241,10 @@ impl Hypervisor for Libvirt {
         self.pool.call((Lane::Decide, uuid), self.call_deadline, recipe).await
     }
 
-    async fn stop(&self, permit: &Permit) -> Result<(), CallError> {
+    async fn stop(&self, permit: &Permit, asked: Instant) -> Result<(), CallError> {
         let uuid = permit.target();
-        self.pool.call((Lane::Act, uuid), STOP_DEADLINE, move |connect| act::destroy(connect, uuid)).await
+        let stop = move |connect: &_| act::stop(connect, uuid, asked);
+        self.pool.call((Lane::Act, uuid), STOP_DEADLINE, stop).await
     }
 
     async fn start(&self, permit: &Permit, recipe: &Recipe) -> Result<(), CallError> {
@@ -229,6 +253,15 @@ impl Hypervisor for Libvirt {
             Err(_) => Err(CallError::Deadline(START_DEADLINE)),
         }
     }
+
+    async fn no_start_is_under_way(&self, uuid: Uuid) {
+        self.starts.none_of(uuid).await;
+    }
+}
+
+/// The domain's process that is known to be gone.
+fn ended(domain: &Domain) -> Option<InstanceId> {
+    domain.instance.as_ref().filter(|known| known.process.is_gone()).map(|known| known.id)
 }
 
 /// One thread of the process runs libvirt's event loop, from before the first connection until the process ends.

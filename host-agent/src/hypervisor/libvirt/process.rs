@@ -60,10 +60,7 @@ impl Process for QemuProcess {
     }
 
     fn kill(&self) -> io::Result<()> {
-        match pidfd_send_signal(&self.pidfd, Signal::KILL) {
-            Ok(()) | Err(Errno::SRCH) => Ok(()),
-            Err(errno) => Err(errno.into()),
-        }
+        Ok(pidfd_send_signal(&self.pidfd, Signal::KILL)?)
     }
 
     fn is_peer(&self, pid: i32) -> bool {
@@ -254,21 +251,34 @@ fn is_qemu(pid: Pid) -> bool {
     }
 }
 
-/// [`instance_from_pid_file`], but never waits long. `ended` is a process of the domain that is known to be gone: while the
-/// file still names it, no other one has been started.
+/// [`instance_from_pid_file`] where nothing of the process needs to be read, else `None`. `ended` is a process of the domain that is
+/// known to be gone: while the file still names it, no other one has been started.
+#[must_use]
+pub fn instance_at_once(
+    run_dir: &Path,
+    name: &str,
+    uuid: Uuid,
+    ended: Option<InstanceId>,
+) -> Option<Sighting> {
+    let pid = match named_by_pid_file(run_dir, name) {
+        Ok(None) => return Some(Sighting::Absent), // most domains that are off
+        Ok(Some(pid)) if ended.is_some_and(|ended| is_still(pid, ended)) => return Some(Sighting::Absent),
+        Ok(Some(pid)) => pid,
+        Err(_) => return Some(Sighting::Unsure),
+    };
+    let number = pid.as_raw_nonzero().get();
+    let id = start_time(number).map(|started| InstanceId { pid: number, started });
+    id.and_then(registry::known)?;
+    Some(held(pid, uuid).unwrap_or(Sighting::Unsure))
+}
+
+/// The same, but reads what must be read; blocking, never for long.
 #[must_use]
 pub fn instance_in_time(run_dir: &Path, name: &str, uuid: Uuid, ended: Option<InstanceId>) -> Sighting {
-    let pid = match named_by_pid_file(run_dir, name) {
-        Ok(None) => return Sighting::Absent, // most domains that are off; costs no thread
-        Ok(Some(pid)) if ended.is_some_and(|ended| is_still(pid, ended)) => return Sighting::Absent,
-        Ok(Some(pid)) => pid,
-        Err(_) => return Sighting::Unsure,
-    };
-    let started = start_time(pid.as_raw_nonzero().get());
-    let id = started.map(|started| InstanceId { pid: pid.as_raw_nonzero().get(), started });
-    if id.and_then(registry::known).is_some() {
-        return held(pid, uuid).unwrap_or(Sighting::Unsure); // nothing of it needs to be read
+    if let Some(sighting) = instance_at_once(run_dir, name, uuid, ended) {
+        return sighting;
     }
+    let Ok(Some(pid)) = named_by_pid_file(run_dir, name) else { return Sighting::Unsure }; // it changed just now
     let (run_dir, name) = (run_dir.to_owned(), name.to_owned());
     in_time(pid, move || instance_from_pid_file(&run_dir, &name, uuid)).unwrap_or(Sighting::Unsure)
 }

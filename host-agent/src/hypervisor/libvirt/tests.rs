@@ -37,9 +37,9 @@ fn a_domain_is_stopped_and_started_again_and_neither_minds_a_repeat() {
     let connect = &driver.0;
     assert_eq!(driver.standing(DOMAIN), Ok(Standing::Active));
 
-    assert_eq!(act::destroy(connect, DOMAIN), Ok(()));
+    assert_eq!(act::stop(connect, DOMAIN, Instant::now()), Ok(()));
     assert_eq!(driver.standing(DOMAIN), Ok(Standing::ShutOff));
-    assert_eq!(act::destroy(connect, DOMAIN), Err(CallError::NotRunning));
+    assert_eq!(act::stop(connect, DOMAIN, Instant::now()), Err(CallError::NotRunning));
 
     assert_eq!(act::start(connect, DOMAIN, &Recipe::Defined), Ok(Started::Now));
     assert_eq!(act::start(connect, DOMAIN, &Recipe::Defined), Ok(Started::Already));
@@ -57,7 +57,7 @@ fn a_transient_domain_is_made_again_from_its_recipe() {
     Handle::create_xml(&driver.0, &xml, 0).unwrap();
 
     let recipe = act::recipe(&driver.0, uuid).unwrap();
-    act::destroy(&driver.0, uuid).unwrap();
+    act::stop(&driver.0, uuid, Instant::now()).unwrap();
     assert_eq!(driver.standing(uuid), Err(CallError::NoDomain));
 
     assert!(matches!(&recipe, Recipe::Transient(xml) if xml.contains("secret")));
@@ -78,7 +78,7 @@ fn an_unknown_domain_is_an_error_for_every_question_and_order() {
     let nobody = Uuid::from_u128(1);
 
     assert_eq!(driver.standing(nobody), Err(CallError::NoDomain));
-    assert_eq!(act::destroy(&driver.0, nobody), Err(CallError::NoDomain));
+    assert_eq!(act::stop(&driver.0, nobody, Instant::now()), Err(CallError::NoDomain));
     assert_eq!(act::start(&driver.0, nobody, &Recipe::Defined), Err(CallError::NoDomain));
     assert!(act::recipe(&driver.0, nobody) == Err(CallError::NoDomain));
     assert_eq!(act::job(&driver.0, nobody), Err(CallError::NoDomain));
@@ -119,12 +119,14 @@ async fn a_call_past_its_deadline_is_left_behind_and_others_go_on() {
 
     let hung =
         pool.call((Lane::Act, DOMAIN), deadline, move |_| Ok(passage.lock().unwrap().recv().is_ok())).await;
-    let next = pool
-        .call((Lane::Act, DOMAIN), Duration::from_secs(20), |connect| Ok(connect.is_alive() == Ok(true)))
-        .await;
+    let is_alive = |connect: &Connect| Ok(connect.is_alive() == Ok(true));
+    let same = pool.call((Lane::Act, DOMAIN), deadline, is_alive).await;
+    let next = pool.call((Lane::Act, Uuid::from_u128(2)), Duration::from_secs(20), is_alive).await;
 
-    assert_eq!((hung, next), (Err(CallError::Deadline(deadline)), Ok(true)));
+    let late = Err(CallError::Deadline(deadline));
+    assert_eq!((hung, same, next), (late.clone(), late, Ok(true)), "nothing overtakes what hangs");
     drop(gate);
+    assert_eq!(pool.call((Lane::Act, DOMAIN), Duration::from_secs(20), is_alive).await, Ok(true));
 }
 
 #[tokio::test]

@@ -13,8 +13,14 @@ use uuid::Uuid;
 
 use super::pool::Lane;
 
-/// So many calls about one domain at a time: one may hang that is of no use to the next.
-const AT_ONCE: usize = 2;
+/// So many questions about one domain at a time: one may hang that is of no use to the next. What changes a domain goes one after
+/// the other: a stop of before must not end what is started after it.
+const fn at_once(lane: Lane) -> usize {
+    match lane {
+        Lane::Look | Lane::Decide => 2,
+        Lane::Act => 1,
+    }
+}
 
 /// What a call is about, and what it is for.
 pub(super) type Subject = (Uuid, Lane);
@@ -29,7 +35,7 @@ impl Turns {
         let turns = {
             let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
             all.retain(|_, turns| Arc::strong_count(turns) > 1);
-            all.entry(subject).or_insert_with(|| Arc::new(Semaphore::new(AT_ONCE))).clone()
+            all.entry(subject).or_insert_with(|| Arc::new(Semaphore::new(at_once(subject.1)))).clone()
         };
         turns.acquire_owned().await
     }
