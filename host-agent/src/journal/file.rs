@@ -41,17 +41,19 @@ impl JournalFile {
 
     fn written(&self, path: &Path, bytes: &[u8], spare: u64) -> io::Result<()> {
         let mut file = OpenOptions::new().create(true).write(true).truncate(true).mode(0o600).open(path)?;
-        make_room(&file, bytes.len() as u64 + spare)?;
+        make_room(&file, 0, bytes.len() as u64 + spare)?;
         file.write_all(bytes)?;
         file.sync_all()?;
         fs::rename(path, &self.path)
     }
 }
 
-/// Keeps this much room for the file, whatever else fills the disk; its length stays. Where that cannot be had, nobody knows.
-fn make_room(file: &File, bytes: u64) -> io::Result<()> {
-    let bytes = i64::try_from(bytes).map_err(io::Error::other)?;
-    match fallocate(file, FallocateFlags::FALLOC_FL_KEEP_SIZE, 0, bytes) {
+/// Keeps this much room for the file from `start` on, whatever else fills the disk; its length stays. Where that cannot be had,
+/// nobody knows. tmpfs goes through every page of it, also those that are there.
+fn make_room(file: &File, start: u64, bytes: u64) -> io::Result<()> {
+    let (start, bytes) = (i64::try_from(start), i64::try_from(bytes));
+    let (start, bytes) = (start.map_err(io::Error::other)?, bytes.map_err(io::Error::other)?);
+    match fallocate(file, FallocateFlags::FALLOC_FL_KEEP_SIZE, start, bytes) {
         Ok(()) | Err(Errno::EOPNOTSUPP) => Ok(()),
         Err(errno) => Err(errno.into()),
     }
@@ -64,7 +66,7 @@ impl Store for JournalFile {
             none => none.insert(OpenOptions::new().create(true).append(true).mode(0o600).open(&self.path)?),
         };
         let length = file.metadata()?.len();
-        make_room(file, length + bytes.len() as u64 + spare)?;
+        make_room(file, length, bytes.len() as u64 + spare)?; // all before is written
         file.write_all(bytes).and_then(|()| file.sync_data()).inspect_err(|_| {
             let _ = file.set_len(length); // what is left of it has no right CRC
         })
@@ -79,3 +81,7 @@ impl Store for JournalFile {
         Ok(())
     }
 }
+
+#[cfg(test)]
+#[path = "file_tests.rs"]
+mod tests;
