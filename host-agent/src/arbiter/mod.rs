@@ -171,7 +171,7 @@ impl Arbiter {
         self.accepted = self.accepted.max(number);
         let (target, power) = (known.acting.permit.target(), known.acting.permit.power());
         for asked in &known.acting.askers {
-            let told = known.answered.iter().find(|(who, _)| who == asked).map(|(_, verdict)| verdict);
+            let told = known.answered.get(asked);
             let given = |verdict: &Verdict, at| Answer::Given(Box::new(verdict.clone()), at);
             let answer = match (told, &known.ended) {
                 (Some(verdict), ended) => {

@@ -280,7 +280,7 @@ fn known(order: OrderNumber, power: &str, ended: Option<Ended>) -> Known {
         persistent: true,
         recipe: None,
     };
-    Known { acting, off: None, answered: Vec::new(), ended }
+    Known { acting, off: None, answered: Default::default(), ended }
 }
 
 fn end(stopped: Option<InstanceId>) -> Ended {
@@ -329,9 +329,9 @@ fn an_end_of_before_a_restart_is_told_again_and_its_target_stays_condemned() {
 #[test]
 fn who_was_told_something_else_before_a_restart_hears_that_again_and_the_other_the_end() {
     let late = Verdict::failed(Reason::Timeout, "not in time");
-    let told = vec![(application(3, 3, Power::Off, 2).asked(), late.clone())];
-    let mut ended = restored(&Known { answered: told.clone(), ..known(7, "off", Some(end(None))) });
-    let mut open = restored(&Known { answered: told, ..known(7, "off", None) });
+    let told = [(application(3, 3, Power::Off, 2).asked(), late.clone())];
+    let mut ended = restored(&Known { answered: told.clone().into(), ..known(7, "off", Some(end(None))) });
+    let mut open = restored(&Known { answered: told.into(), ..known(7, "off", None) });
     let repeat = |n| application(n, n, Power::Off, 2);
 
     assert_eq!(ended.accept(&repeat(1), NOW), Decision::Repeat(Box::new(Verdict::new(Ruling::Done))));

@@ -41,8 +41,8 @@ pub struct Known {
     pub acting: Acting,
     /// What proved that its target was off, where its start came next.
     pub off: Option<Evidence>,
-    /// Who was told something else than its end.
-    pub answered: Vec<(Asked, Verdict)>,
+    /// Who was told something else than its end, and what last.
+    pub answered: BTreeMap<Asked, Verdict>,
     /// Its end.
     pub ended: Option<Ended>,
 }
@@ -123,9 +123,10 @@ impl Journal {
         }
     }
 
-    /// A guest is told something else than the order's end, which is still to come.
+    /// A guest is told something else than the order's end, which is still to come. It may be told here any number of times.
     pub fn answered(&mut self, order: OrderNumber, asked: Asked, verdict: &Verdict) {
-        if self.orders.get(&order).is_some_and(|known| known.ended.is_none()) {
+        let is_new = |known: &Known| known.ended.is_none() && known.answered.get(&asked) != Some(verdict);
+        if self.orders.get(&order).is_some_and(is_new) {
             self.must_write(Record::Answered { order, asked, verdict: verdict.clone() });
         }
     }
@@ -220,7 +221,7 @@ impl Journal {
         match record {
             Record::Host { .. } => {}
             Record::Acting(acting) => {
-                let fresh = |acting| Known { acting, off: None, answered: Vec::new(), ended: None };
+                let fresh = |acting| Known { acting, off: None, answered: BTreeMap::new(), ended: None };
                 let (number, acting) = (acting.order, *acting);
                 self.orders
                     .entry(number)
@@ -235,7 +236,7 @@ impl Journal {
                 known.acting.until = known.acting.until.max(until);
             }),
             Record::Answered { order, asked, verdict } => {
-                self.change(order, |known| known.answered.push((asked, verdict)));
+                self.change(order, |known| drop(known.answered.insert(asked, verdict)));
             }
             Record::Ended { order, ended } => self.change(order, |known| {
                 known.acting.recipe = None; // it has secrets
@@ -263,5 +264,7 @@ impl Known {
     }
 }
 
+#[cfg(test)]
+mod bounds_tests;
 #[cfg(test)]
 mod tests;

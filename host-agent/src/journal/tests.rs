@@ -8,10 +8,10 @@ use crate::domain::InstanceId;
 
 /// Bytes that outlive the journal, and a disk that can be full.
 #[derive(Clone, Default)]
-struct Disk(Arc<Mutex<(Vec<u8>, bool)>>);
+pub(super) struct Disk(Arc<Mutex<(Vec<u8>, bool)>>);
 
 impl Disk {
-    fn content(&self) -> Vec<u8> {
+    pub(super) fn content(&self) -> Vec<u8> {
         self.0.lock().unwrap().0.clone()
     }
 
@@ -19,7 +19,7 @@ impl Disk {
         self.0.lock().unwrap().1 = full;
     }
 
-    fn journal(&self) -> Journal {
+    pub(super) fn journal(&self) -> Journal {
         Journal::open(Box::new(self.clone()), &self.content(), "boot one")
     }
 
@@ -43,11 +43,11 @@ impl Store for Disk {
     }
 }
 
-fn asked(guest: u128) -> Asked {
+pub(super) fn asked(guest: u128) -> Asked {
     Asked { guest: Uuid::from_u128(guest), request: RequestId::from_random([7; 16]).unwrap() }
 }
 
-fn acting(order: OrderNumber) -> Acting {
+pub(super) fn acting(order: OrderNumber) -> Acting {
     let permit = serde_json::json!({
         "asker": { "uuid": Uuid::from_u128(1), "name": "web1", "instance": { "pid": 11, "started": 1 } },
         "target": Uuid::from_u128(2), "name": "web2", "power": "off", "rule": "both are members",
@@ -64,7 +64,7 @@ fn acting(order: OrderNumber) -> Acting {
     }
 }
 
-fn ended(at: u64) -> Ended {
+pub(super) fn ended(at: u64) -> Ended {
     let verdict = Verdict { took: Some(Duration::from_millis(5)), ..Verdict::new(Ruling::Done) };
     Ended { verdict, stopped: Some(InstanceId { pid: 22, started: 2 }), at: Duration::from_secs(at) }
 }
@@ -81,7 +81,7 @@ fn eventful(disk: &Disk) -> Journal {
     journal
 }
 
-fn told(journal: &Journal) -> Vec<(OrderNumber, Known)> {
+pub(super) fn told(journal: &Journal) -> Vec<(OrderNumber, Known)> {
     journal.orders().map(|(number, known)| (number, known.clone())).collect()
 }
 
@@ -94,7 +94,7 @@ fn what_was_written_is_known_again_after_a_restart() {
 
     assert_eq!(after, before);
     assert_eq!(after[0].1.acting.askers, [asked(1), asked(3)]);
-    assert_eq!(after[0].1.answered, [(asked(3), Verdict::failed(Reason::Timeout, "not done in time"))]);
+    assert_eq!(after[0].1.answered[&asked(3)], Verdict::failed(Reason::Timeout, "not done in time"));
     assert_eq!((after[0].1.off, &after[0].1.ended), (Some(Evidence::ProcessGone), &Some(ended(60))));
     assert_eq!((after[1].1.off, &after[1].1.ended), (None, &None));
 }
