@@ -2,7 +2,7 @@
 //!
 //! In:  bytes to keep. Out: the same bytes, also after the process was killed.
 //!
-//! Invariant: what could not be added whole is taken back; the file is replaced by a rename, so it is never half of
+//! Invariant: what could not be added whole is taken back; nothing is written that would not be read; the file is replaced by a rename, so it is never half of
 //! anything. It lies in the runtime directory, which is memory: a hung disk holds up nobody, and after a boot of the host,
 //! which ended every VM, it is gone.
 
@@ -16,8 +16,8 @@ use nix::fcntl::{FallocateFlags, fallocate};
 
 use super::Store;
 
-/// A journal longer than this is none of ours.
-const MOST: u64 = 256 << 20;
+/// A journal longer than this is none of ours, and none is written.
+pub(super) const MOST: u64 = 256 << 20;
 
 /// A file that keeps a journal.
 #[derive(Debug)]
@@ -31,8 +31,10 @@ impl JournalFile {
     pub fn open(path: &Path) -> io::Result<(Self, Vec<u8>)> {
         let mut content = Vec::new();
         match File::open(path) {
-            Ok(file) if file.metadata()?.len() > MOST => return Err(io::ErrorKind::FileTooLarge.into()),
-            Ok(file) => drop(file.take(MOST).read_to_end(&mut content)?),
+            Ok(file) => {
+                not_too_long(file.metadata()?.len())?;
+                file.take(MOST).read_to_end(&mut content)?;
+            }
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             Err(error) => return Err(error),
         }
@@ -40,12 +42,17 @@ impl JournalFile {
     }
 
     fn written(&self, path: &Path, bytes: &[u8], spare: u64) -> io::Result<()> {
+        not_too_long(bytes.len() as u64)?;
         let mut file = OpenOptions::new().create(true).write(true).truncate(true).mode(0o600).open(path)?;
         make_room(&file, 0, bytes.len() as u64 + spare)?;
         file.write_all(bytes)?;
         file.sync_all()?;
         fs::rename(path, &self.path)
     }
+}
+
+fn not_too_long(length: u64) -> io::Result<()> {
+    if length > MOST { Err(io::ErrorKind::FileTooLarge.into()) } else { Ok(()) }
 }
 
 /// Keeps this much room for the file from `start` on, whatever else fills the disk; its length stays. Where that cannot be had,
@@ -66,6 +73,7 @@ impl Store for JournalFile {
             none => none.insert(OpenOptions::new().create(true).append(true).mode(0o600).open(&self.path)?),
         };
         let length = file.metadata()?.len();
+        not_too_long(length + bytes.len() as u64)?;
         make_room(file, length, bytes.len() as u64 + spare)?; // all before is written
         file.write_all(bytes).and_then(|()| file.sync_data()).inspect_err(|_| {
             let _ = file.set_len(length); // what is left of it has no right CRC

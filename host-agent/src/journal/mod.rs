@@ -3,7 +3,8 @@
 //! In:  orders that are about to act, and how they end. Out: the same again, after the agent was killed at any moment.
 //!
 //! Invariant: an order is written down before it acts, its verdict before anybody hears it. The file is as long as what
-//! happened in the last [`VERDICT_KEPT`], and a torn end costs its last line and no more.
+//! happened in the last [`VERDICT_KEPT`], never longer than what is read at the next start, and a torn end costs its last line
+//! and no more.
 
 mod file;
 mod record;
@@ -15,7 +16,7 @@ use std::time::Duration;
 use fence_vmchannel_protocol::{Evidence, Verdict};
 use uuid::Uuid;
 
-use crate::arbiter::{OrderNumber, VERDICT_KEPT};
+use crate::arbiter::{OPEN_PER_GUEST, OrderNumber, VERDICT_KEPT, VERDICTS_PER_GUEST};
 pub use file::JournalFile;
 pub use record::{Acting, Asked, Ended, Record, records};
 
@@ -24,6 +25,16 @@ const REWRITE_AT: usize = 256 * 1024;
 
 /// Room that must be left when an order begins: for the ends of all that are open, whatever fills the disk meanwhile.
 const SPARE: u64 = 128 * 1024;
+
+/// A journal of this length takes no new order. What the open ones still bring fits into the rest of what is read.
+const FULL_AT: usize = 64 << 20;
+const _: () = assert!(4 * FULL_AT as u64 <= file::MOST);
+/// How often a full journal is written anew, to see whether it still is.
+const FULL_FOR: Duration = Duration::from_secs(10);
+
+/// How many ends are kept for one guest: all that the arbiter keeps. It counts by when an answer was given, the journal by when
+/// the order ended, and between these two are no more orders than a guest may wait for.
+const ENDS_PER_GUEST: usize = VERDICTS_PER_GUEST + OPEN_PER_GUEST;
 
 /// Where the journal's bytes are kept.
 pub trait Store: Send {
@@ -54,6 +65,11 @@ pub struct Journal {
     orders: BTreeMap<OrderNumber, Known>,
     bytes: usize,
     rewrite_at: usize,
+    full_at: usize,
+    /// The journal's own clock: the latest that it heard of.
+    now: Duration,
+    /// When a full journal is written anew next.
+    shorten_at: Duration,
     /// Something that must not be forgotten could not be written.
     is_behind: bool,
 }
@@ -68,6 +84,9 @@ impl Journal {
             orders: BTreeMap::new(),
             bytes: 0,
             rewrite_at: REWRITE_AT,
+            full_at: FULL_AT,
+            now: Duration::ZERO,
+            shorten_at: Duration::ZERO,
             is_behind: false,
         };
         let mut is_ours = false;
@@ -108,6 +127,7 @@ impl Journal {
 
     /// An order is about to act. It must not if this fails.
     pub fn acting(&mut self, acting: Acting) -> io::Result<()> {
+        self.now = self.now.max(acting.accepted); // also if it is refused: a full journal grows old
         self.write(Record::Acting(Box::new(acting)), SPARE)
     }
 
@@ -140,7 +160,7 @@ impl Journal {
 
     /// Forgets what is about domains that are no more.
     pub fn retain(&mut self, is_known: impl Fn(Uuid) -> bool) {
-        let now = self.latest_end();
+        let now = self.now;
         let is_needed = |known: &Known| {
             let is_recent =
                 known.ended.as_ref().is_none_or(|ended| now.saturating_sub(ended.at) <= VERDICT_KEPT);
@@ -176,6 +196,10 @@ impl Journal {
             self.rewrite_at = 2 * self.bytes; // the longer file is as good
         }
         let line = record.to_line()?;
+        let is_new = matches!(&record, Record::Acting(acting) if !self.orders.contains_key(&acting.order));
+        if is_new && self.bytes + line.len() > self.full_at {
+            self.shorten(line.len())?;
+        }
         self.is_behind = true; // of a line that is written in part, the next one would be the rest
         self.store.append(&line, spare)?;
         self.is_behind = false;
@@ -199,25 +223,58 @@ impl Journal {
         Ok(())
     }
 
-    /// The journal's own clock.
-    fn latest_end(&self) -> Duration {
-        let ends = |known: &Known| known.ended.as_ref().map(|ended| ended.at);
-        self.orders.values().filter_map(ends).max().unwrap_or_default()
+    /// Makes room for a new order's line by forgetting what is old, unless that was tried just now.
+    fn shorten(&mut self, line: usize) -> io::Result<()> {
+        if self.now >= self.shorten_at {
+            self.shorten_at = self.now + FULL_FOR;
+            self.rewrite()?;
+        }
+        if self.bytes + line > self.full_at {
+            let why = "it is full of what was done in the last ten minutes; ask again in some minutes";
+            return Err(io::Error::new(io::ErrorKind::StorageFull, why));
+        }
+        Ok(())
     }
 
     /// Old ends go, but for each target's last: its stopped instance may live still, and must not act.
     fn forget_old(&mut self) {
-        let now = self.latest_end();
+        self.forget_many();
+        let now = self.now;
         let last: HashMap<Uuid, OrderNumber> =
             self.orders.iter().map(|(number, known)| (known.acting.permit.target(), *number)).collect();
         self.orders.retain(|number, known| {
             let is_old =
                 known.ended.as_ref().is_some_and(|ended| now.saturating_sub(ended.at) > VERDICT_KEPT);
-            !is_old || last.get(&known.acting.permit.target()) == Some(number)
+            let is_for_nobody = known.ended.is_some() && known.acting.askers.is_empty();
+            !(is_old || is_for_nobody) || last.get(&known.acting.permit.target()) == Some(number)
         });
     }
 
+    /// Of each guest's ends the oldest go, which the arbiter has forgotten too.
+    fn forget_many(&mut self) {
+        let mut kept: HashMap<Uuid, usize> = HashMap::new();
+        let end = |known: &Known| known.ended.as_ref().map_or(Duration::MAX, |ended| ended.at);
+        let mut latest: Vec<_> = self.orders.iter_mut().collect();
+        latest.sort_by_key(|(number, known)| std::cmp::Reverse((end(known), **number)));
+        for (_, Known { acting, answered, ended, .. }) in latest {
+            acting.askers.retain(|asked| {
+                let count = kept.entry(asked.guest).or_default();
+                *count += 1;
+                let is_kept = ended.is_none() || *count <= ENDS_PER_GUEST;
+                if !is_kept {
+                    answered.remove(asked);
+                }
+                is_kept
+            });
+        }
+    }
+
     fn apply(&mut self, record: Record) {
+        match &record {
+            Record::Acting(acting) => self.now = self.now.max(acting.accepted),
+            Record::Ended { ended, .. } => self.now = self.now.max(ended.at),
+            Record::Host { .. } | Record::Off { .. } | Record::Joined { .. } | Record::Answered { .. } => {}
+        }
         match record {
             Record::Host { .. } => {}
             Record::Acting(acting) => {

@@ -15,7 +15,7 @@ impl Disk {
         self.0.lock().unwrap().0.clone()
     }
 
-    fn is_full(&self, full: bool) {
+    pub(super) fn is_full(&self, full: bool) {
         self.0.lock().unwrap().1 = full;
     }
 
@@ -202,7 +202,7 @@ fn twenty_thousand_orders_leave_a_journal_of_the_last_ten_minutes() {
     let mut longest = 0;
 
     for number in 1..=20_000 {
-        journal.acting(acting(number)).unwrap();
+        journal.acting(Acting { askers: vec![asked(u128::from(number))], ..acting(number) }).unwrap();
         journal.ended(number, ended(number));
         longest = longest.max(disk.0.lock().unwrap().0.len());
     }
