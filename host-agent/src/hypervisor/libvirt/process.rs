@@ -5,6 +5,7 @@
 //! Invariant: the pidfd is opened first, then the process is checked, then the pidfd is seen alive: so the checked
 //! process is the held one. What cannot be read is never taken for "no such process".
 
+mod doing;
 mod registry;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
@@ -68,13 +69,8 @@ impl Process for QemuProcess {
     }
 
     fn describe(&self) -> String {
-        let pid = self.pid;
-        let (state, waiting) = slowest_thread(pid).unwrap_or_else(|| ("unknown".to_owned(), String::new()));
-        match waiting.trim() {
-            _ if self.is_gone() => format!("QEMU pid {pid} has exited"),
-            "" | "0" => format!("QEMU pid {pid} in state {state}"),
-            place => format!("QEMU pid {pid} in state {state}, waiting in {place}"),
-        }
+        let what_it_does = doing::describe(self.pid);
+        if self.is_gone() { format!("QEMU pid {} has exited", self.pid) } else { what_it_does }
     }
 }
 
@@ -83,24 +79,6 @@ impl Process for QemuProcess {
 async fn wait(pidfd: &OwnedFd) -> io::Result<()> {
     let waiting = AsyncFd::with_interest(pidfd.try_clone()?, Interest::READABLE)?;
     waiting.readable().await.map(drop)
-}
-
-/// State, such as "D (disk sleep)", and place of waiting of the thread that holds up the process's end. A killed process's
-/// first thread can be a zombie already while another one waits for a disk.
-fn slowest_thread(pid: i32) -> Option<(String, String)> {
-    let threads = fs::read_dir(format!("/proc/{pid}/task")).ok()?.flatten();
-    let told = threads.filter_map(|thread| {
-        let status = fs::read_to_string(thread.path().join("status")).ok()?;
-        let state = status.lines().find_map(|line| line.strip_prefix("State:"))?.trim().to_owned();
-        let waiting = fs::read_to_string(thread.path().join("wchan")).unwrap_or_default();
-        Some((state, waiting))
-    });
-    // The first of several: the process's own first thread, if it is one of them.
-    told.min_by_key(|(state, _)| match state.chars().next() {
-        Some('D') => 0,
-        Some('Z' | 'X') => 2,
-        _ => 1,
-    })
 }
 
 /// The process that libvirt's pid file names, if it lives and runs this domain. Without a pid file there is none: libvirt

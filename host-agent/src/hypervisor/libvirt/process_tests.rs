@@ -99,6 +99,41 @@ fn an_instance_is_its_pid_and_its_start() {
 }
 
 #[test]
+fn what_a_process_is_doing_is_looked_at_once_for_all_who_ask_within_a_moment() {
+    const MOMENT: Duration = Duration::from_millis(200);
+    let machine = Machine::start(14);
+    let process = machine.instance().unwrap().process;
+    let is_stopped = || doing::slowest_thread(machine.pid()).is_some_and(|(state, _)| state.starts_with('T'));
+    let (first, second) = loop {
+        let signal = |name| nix::sys::signal::kill(nix::unistd::Pid::from_raw(machine.pid()), name).unwrap();
+        signal(nix::sys::signal::Signal::SIGCONT);
+        while is_stopped() {
+            std::thread::yield_now();
+        }
+        std::thread::sleep(MOMENT);
+        let begun = std::time::Instant::now();
+        let first = process.describe();
+        signal(nix::sys::signal::Signal::SIGSTOP);
+        while !is_stopped() {
+            std::thread::yield_now();
+        }
+        let second = process.describe();
+        if begun.elapsed() < MOMENT {
+            break (first, second); // or this test was held up
+        }
+    };
+
+    assert_eq!(second, first);
+    std::thread::sleep(MOMENT);
+    assert!(process.describe().contains("in state T"), "{}", process.describe());
+    process.kill().unwrap();
+    while !process.is_gone() {
+        std::thread::yield_now();
+    }
+    assert!(process.describe().ends_with("has exited"), "an end is told at once");
+}
+
+#[test]
 fn a_process_is_held_again_only_if_it_is_the_very_same_one() {
     let mut machine = Machine::start(10);
     let id = machine.instance().unwrap().id;
