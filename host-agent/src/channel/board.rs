@@ -94,8 +94,8 @@ impl Board {
         &self.0.in_use
     }
 
-    /// What may be logged about a lack of descriptors, which is one lack for all channels.
-    pub(super) fn shortage(&self) -> &Quota {
+    /// What may be logged about a lack of descriptors, which is one lack for all sockets.
+    pub(crate) fn shortage(&self) -> &Quota {
         &self.0.shortage
     }
 

@@ -12,6 +12,7 @@ use tokio::time::{sleep, timeout};
 
 use super::{Answer, ChannelReport, GuestReport, Question};
 use crate::agent::Agent;
+use crate::audit::Quota;
 use crate::channel::socket::Listener;
 use crate::domain::{ChannelSpec, Domain, Mode, Port};
 use crate::inventory::look_at_all;
@@ -22,6 +23,9 @@ use crate::rules::Problems;
 const PATIENCE: Duration = Duration::from_secs(5);
 /// How long the domains' states may take.
 const LOOK_PATIENCE: Duration = Duration::from_secs(1);
+/// How long to wait where descriptors are short, and where the socket cannot be made.
+const RETRY: Duration = Duration::from_millis(500);
+const REOPEN: Duration = Duration::from_secs(1);
 /// Bytes of a question.
 const QUESTION_BYTES: u64 = 16 * 1024;
 
@@ -32,21 +36,37 @@ pub fn serve(path: PathBuf, agent: Arc<Agent>, problems: Problems) -> impl Futur
 }
 
 async fn answer_all(first: io::Result<Listener>, path: &Path, agent: &Agent, problems: &Problems) {
-    let mut opened = first;
+    let listener = opened(first, path).await;
     loop {
-        match opened {
-            Ok(listener) => {
-                while let Ok((stream, _)) = listener.accept().await {
-                    if let Err(error) = timeout(PATIENCE, answer(stream, agent, problems)).await {
-                        tracing::debug!(%error, "an operator's command did not read its answer");
-                    }
+        match listener.accept().await {
+            Ok((stream, _)) => {
+                if let Err(error) = timeout(PATIENCE, answer(stream, agent, problems)).await {
+                    tracing::debug!(%error, "an operator's command did not read its answer");
                 }
             }
+            // Who waits at the socket is answered later; a new socket would take a descriptor too.
             Err(error) => {
-                tracing::error!(path = %path.display(), %error, "the control socket cannot be made")
+                if agent.board.shortage().take().is_some() {
+                    tracing::warn!(path = %path.display(), %error, "an operator's command could not be taken; trying again");
+                }
+                sleep(RETRY).await;
             }
         }
-        sleep(Duration::from_secs(1)).await; // descriptors may be short for a while
+    }
+}
+
+/// The socket, as soon as it can be made.
+async fn opened(first: io::Result<Listener>, path: &Path) -> Listener {
+    let (mut opened, quota) = (first, Quota::default());
+    loop {
+        match opened {
+            Ok(listener) => return listener,
+            Err(error) if quota.take().is_some() => {
+                tracing::error!(path = %path.display(), %error, "the control socket cannot be made");
+            }
+            Err(_) => {}
+        }
+        sleep(REOPEN).await;
         opened = Listener::open(path, None);
     }
 }
