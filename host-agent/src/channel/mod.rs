@@ -3,8 +3,8 @@
 //! In:  a connected socket. Out: frames one by one; and lines back.
 //!
 //! Invariant: bounded memory and bounded work. At most one line and [`CHUNK`] bytes wait inwards and
-//! [`OUT_BYTES`] outwards; a guest that asks much is read in turn with the others that do, one that asks more than it may is
-//! read later, not answered more; one that does not read its replies loses its connection.
+//! [`OUT_BYTES`] outwards; a guest that asks much, or speaks in small pieces, is read in turn with the others that do, one that
+//! asks more than it may is read later, not answered more; one that does not read its replies loses its connection.
 
 pub mod board;
 pub(crate) mod bucket;
@@ -41,6 +41,11 @@ pub const READS: (u32, u32) = (40, 100);
 const READ_COST: Duration = Duration::from_micros(12);
 /// So many at most.
 const DEAREST: u32 = 32;
+/// Bytes taken at once of a guest that asks little and waits for no turn: more of them as long as that is cheap, as with a line
+/// that came in one.
+const PIECE: usize = 64;
+/// As so many reads it may count; a cold cache makes it count as two.
+const CHEAP: u32 = 2;
 /// How long after bytes that were no whole frame the next ones are read: what comes byte by byte, as over a serial port, is
 /// gathered meanwhile, and uses up few reads.
 const GATHER: Duration = Duration::from_millis(2);
@@ -63,6 +68,12 @@ pub enum Ended {
     Broken(#[from] std::io::Error),
 }
 
+impl Ended {
+    fn of_read(error: std::io::Error) -> Self {
+        if error.kind() == ErrorKind::ConnectionReset { Self::Closed } else { Self::Broken(error) }
+    }
+}
+
 /// A connection to one guest, over a socket or anything like one.
 pub struct Channel<S> {
     stream: S,
@@ -73,7 +84,7 @@ pub struct Channel<S> {
     unframed: usize,
     /// When bytes came last.
     heard_at: Instant,
-    /// They were no whole frame.
+    /// They were no whole frame, or dear and not all.
     is_midway: bool,
     /// What was asked last was a struct, whose answer does not end in a newline.
     in_structs: bool,
@@ -84,7 +95,7 @@ pub struct Channel<S> {
     reads: Bucket,
     /// The processor time that was used; none where nothing is to depend on it.
     used: fn() -> Duration,
-    /// Until it may be heard again, if it asks much.
+    /// Until it may be heard again, if it asks much or is midway.
     turn: Option<BoxFuture<'static, ()>>,
 }
 
@@ -212,33 +223,46 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Channel<S> {
         if self.may_read() > Instant::now() {
             return Poll::Pending;
         }
+        let is_its_turn = self.turn.is_some();
         if let Some(turn) = &mut self.turn {
             ready!(turn.as_mut().poll(cx));
             self.turn = None;
         }
-        let heard = self.poll_frame(cx);
-        // After a frame, never after a mere wake: that would wake for ever, with an answer's turn beside it.
-        if heard.is_ready() && self.asks_much() {
+        let heard = if is_its_turn || !self.asks_much() {
+            self.poll_frame(cx, if is_its_turn { CHUNK } else { PIECE })
+        } else {
+            self.poll_knock(cx)
+        };
+        // After bytes, never after a mere wake: that would wake for ever, with an answer's turn beside it.
+        if heard.is_ready() && (self.asks_much() || self.is_midway) {
             self.turn = Some(turns.line_up());
         }
         heard
     }
 
-    fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Result<Heard, Ended>> {
+    /// Whether anything comes of a guest whose turn was over before: its first byte tells, and waits for the next turn.
+    fn poll_knock(&mut self, cx: &mut Context<'_>) -> Poll<Result<Heard, Ended>> {
+        if self.inbox.is_empty() {
+            ready!(self.poll_read_or_silence(cx, 1))?;
+            self.is_midway = false; // what belongs to it is there, or comes before the turn does
+        }
+        Poll::Ready(Ok(Heard::Enough))
+    }
+
+    fn poll_frame(&mut self, cx: &mut Context<'_>, most: usize) -> Poll<Result<Heard, Ended>> {
         let waited = !self.inbox.is_empty();
         if let Some(frame) = self.next_frame() {
             return Poll::Ready(Ok(Heard::Frame(frame)));
         }
-        if waited && self.inbox.is_empty() {
+        let is_used_up = waited && self.inbox.is_empty();
+        let may_read = !is_used_up || self.may_read() <= Instant::now();
+        let read = if may_read { self.poll_read_or_silence(cx, most)? } else { Poll::Pending };
+        if is_used_up && read.is_pending() {
             return Poll::Ready(Ok(Heard::Enough)); // it may have been half a struct
         }
-        let read = self.poll_read(cx)?;
-        if read.is_pending() && self.silent_at().is_some_and(|silent| silent <= Instant::now()) {
-            self.decoder.silence();
-        }
-        ready!(read);
+        let is_dear = ready!(read);
         let frame = self.next_frame();
-        self.is_midway = frame.is_none();
+        self.is_midway = is_dear || frame.is_none();
         Poll::Ready(Ok(frame.map_or(Heard::Enough, Heard::Frame)))
     }
 
@@ -262,24 +286,46 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Channel<S> {
         frame.inspect(|frame| self.begin_line(frame))
     }
 
-    /// The bytes that came, by way of the stack: a guest that is silent costs no memory for what it might say.
-    fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Ended>> {
-        let mut chunk = [0; CHUNK];
-        let mut chunk = ReadBuf::new(&mut chunk);
-        let before = (self.used)();
-        let read = ready!(Pin::new(&mut self.stream).poll_read(cx, &mut chunk));
-        let cost = (self.used)().saturating_sub(before);
-        match read {
-            Ok(()) if chunk.filled().is_empty() => Poll::Ready(Err(Ended::Closed)),
-            Ok(()) => {
-                self.reads.take_many(reads_worth(cost));
-                self.heard_at = Instant::now();
-                self.inbox.extend_from_slice(chunk.filled());
-                Poll::Ready(Ok(()))
-            }
-            Err(error) if error.kind() == ErrorKind::ConnectionReset => Poll::Ready(Err(Ended::Closed)),
-            Err(error) => Poll::Ready(Err(error.into())),
+    fn poll_read_or_silence(&mut self, cx: &mut Context<'_>, most: usize) -> Poll<Result<bool, Ended>> {
+        let read = self.poll_read(cx, most);
+        if read.is_pending() && self.silent_at().is_some_and(|silent| silent <= Instant::now()) {
+            self.decoder.silence();
         }
+        read
+    }
+
+    /// The bytes that came, so many at `most`, or piece by piece while they are cheap; tells whether dear ones are left. By way of
+    /// the stack: a guest that is silent costs no memory for what it might say.
+    fn poll_read(&mut self, cx: &mut Context<'_>, most: usize) -> Poll<Result<bool, Ended>> {
+        let (mut chunk, mut count) = ([0; CHUNK], 0);
+        let before = (self.used)();
+        let (worth, is_dear) = loop {
+            let room = chunk.get_mut(count..).unwrap_or_default();
+            let until = most.min(room.len());
+            let mut part = ReadBuf::new(room.get_mut(..until).unwrap_or_default());
+            let read = Pin::new(&mut self.stream).poll_read(cx, &mut part);
+            let came = part.filled().len();
+            if count == 0 {
+                ready!(read).map_err(Ended::of_read)?;
+                if came == 0 {
+                    return Poll::Ready(Err(Ended::Closed));
+                }
+            }
+            count += came; // an error or an end after bytes is told again
+            let worth = reads_worth((self.used)().saturating_sub(before));
+            let may_be_more = most == PIECE && came == PIECE && count < CHUNK;
+            if !may_be_more || worth > CHEAP {
+                break (worth, may_be_more);
+            }
+        };
+        self.reads.take_many(match most {
+            1 => 1,
+            _ if is_dear => DEAREST, // the next ones wait for a turn from the first byte on
+            _ => worth,
+        });
+        self.heard_at = Instant::now();
+        self.inbox.extend_from_slice(chunk.get(..count).unwrap_or_default());
+        Poll::Ready(Ok(is_dear))
     }
 
     /// Writes what waits; ready when all of it is written.
