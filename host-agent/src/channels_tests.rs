@@ -1,5 +1,6 @@
 use std::time::Duration;
 
+use futures_util::FutureExt;
 use tempfile::TempDir;
 use tokio::io::AsyncReadExt;
 use tokio::net::UnixStream;
@@ -140,6 +141,26 @@ async fn who_knocks_is_looked_at_by_a_task_that_ends_when_nobody_has_come_for_a_
     stage.pass(Duration::from_secs(2)).await;
     assert!(stage.is_idle(1) && stage.tasks.is_empty());
     stage.turns_away(1).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_knocks_over_and_over_is_let_in_in_its_turn_also_after_a_pause() {
+    let mut stage = Stage::with(1).await;
+    stage.settle().await;
+    for _ in 0..20 {
+        stage.turns_away(0).await;
+    }
+    let mut another = stage.agent.board.turns().line_up();
+    assert!((&mut another).now_or_never().is_none(), "somebody else has its turn");
+
+    let mut stranger = UnixStream::connect(stage.socket(0)).await.unwrap();
+    stage.settle().await;
+    let out_of_turn = stranger.read(&mut [0]).now_or_never();
+    drop(another);
+    stage.settle().await;
+
+    assert!(out_of_turn.is_none(), "it was looked at already: {out_of_turn:?}");
+    assert_eq!(stranger.read(&mut [0]).await.unwrap(), 0);
 }
 
 #[tokio::test(start_paused = true)]

@@ -78,7 +78,7 @@ async fn who_waits_already_when_a_socket_comes_back_is_served() {
     let listener = socket::Listener::open(&door.spec.path, None).unwrap();
     let _waiting = UnixStream::connect(&door.spec.path).await.unwrap();
 
-    let seat = lobby.enter(door, listener.into_socket().unwrap()).unwrap();
+    let seat = lobby.enter(door, listener.into_socket()).unwrap();
 
     assert_eq!(lobby.knocked().await, [seat]);
     let (_, socket) = lobby.leave(seat).unwrap();

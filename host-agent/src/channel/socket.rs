@@ -10,7 +10,9 @@ use std::future::poll_fn;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::os::unix::net::UnixListener;
 use std::path::Path;
+use std::task::{Poll, ready};
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::{
@@ -18,7 +20,9 @@ use nix::sys::socket::{
     sockopt::PeerCredentials,
 };
 use nix::unistd::{Gid, Uid, chown};
-use tokio::net::{UnixListener, UnixStream};
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
+use tokio::net::UnixStream;
 
 use crate::domain::Owner;
 
@@ -60,7 +64,7 @@ pub fn make(path: &Path, owner: Option<Owner>) -> io::Result<OwnedFd> {
 
 /// A listening socket of ours whose connections a task waits for.
 #[derive(Debug)]
-pub struct Listener(UnixListener);
+pub struct Listener(AsyncFd<UnixListener>);
 
 impl Listener {
     /// A new socket, see [`make`].
@@ -69,18 +73,37 @@ impl Listener {
     }
 
     /// Waits at a socket that [`make`] made.
+    #[expect(deprecated, reason = "sound with a listener of std; its successor is unsafe")]
     pub fn at(socket: OwnedFd) -> io::Result<Self> {
-        UnixListener::from_std(socket.into()).map(Self)
+        AsyncFd::with_interest(socket.into(), Interest::READABLE).map(Self)
     }
 
     /// The socket, at which no task waits any more.
-    pub fn into_socket(self) -> io::Result<OwnedFd> {
-        self.0.into_std().map(OwnedFd::from)
+    #[must_use]
+    pub fn into_socket(self) -> OwnedFd {
+        self.0.into_inner().into()
+    }
+
+    /// Waits until somebody knocks, who is let in by [`Listener::accept`] only. Cancel safe; for one task only, which is woken.
+    pub async fn knocked(&self) -> io::Result<()> {
+        poll_fn(|context| {
+            loop {
+                let mut ready = ready!(self.0.poll_read_ready(context))?;
+                if is(PollFlags::POLLIN, &self.0) {
+                    return Poll::Ready(Ok(()));
+                }
+                ready.clear_ready();
+            }
+        })
+        .await
     }
 
     /// The next connection and its peer. Cancel safe; for one task only, which is woken.
     pub async fn accept(&self) -> io::Result<(UnixStream, Peer)> {
-        let (stream, _) = poll_fn(|context| self.0.poll_accept(context)).await?;
+        self.knocked().await?;
+        let (stream, _) = self.0.get_ref().accept()?;
+        stream.set_nonblocking(true)?;
+        let stream = UnixStream::from_std(stream)?;
         let peer = peer(&stream)?;
         Ok((stream, peer))
     }
@@ -96,7 +119,12 @@ fn listening(path: &Path) -> io::Result<OwnedFd> {
 
 /// Whether the other end has closed this connection already.
 pub fn is_hung_up(stream: &UnixStream) -> bool {
-    let mut fds = [PollFd::new(stream.as_fd(), PollFlags::POLLHUP)];
+    is(PollFlags::POLLHUP, stream)
+}
+
+/// Whether a socket is so now.
+fn is(so: PollFlags, socket: &impl AsFd) -> bool {
+    let mut fds = [PollFd::new(socket.as_fd(), so)];
     poll(&mut fds, PollTimeout::ZERO).is_ok() && fds.iter().all(|fd| fd.any() == Some(true))
 }
 

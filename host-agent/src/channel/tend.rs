@@ -173,10 +173,8 @@ impl Tended {
             let ours = socket.take().map_or_else(|| socket::make(self.path(), owner()), Ok);
             match ours.and_then(Listener::at) {
                 Ok(listener) => {
-                    if self.accept(&listener).await == Run::Quiet
-                        && let Ok(socket) = listener.into_socket()
-                    {
-                        return socket;
+                    if self.accept(&listener).await == Run::Quiet {
+                        return listener.into_socket();
                     }
                 }
                 Err(error) => {
@@ -261,20 +259,20 @@ impl Tended {
 
     /// The next connection, if it is the domain's QEMU. Cancel safe: a connection is taken at its end.
     async fn next_visitor(&self, listener: &Listener, pace: &mut Pace) -> Option<Box<Visitor>> {
-        if pace.knocks.is_drawn_on() {
-            self.agent.board.turns().line_up().await;
-        }
         if pace.ready_at() > Instant::now() {
             Box::pin(sleep_until(pace.ready_at())).await; // seldom: no room for it in each channel
         }
-        let accepted = loop {
+        loop {
             self.give_to_owner();
             tokio::select! {
-                accepted = listener.accept() => break accepted,
+                _ = listener.knocked() => break, // what is wrong is told when it is let in
                 () = self.door.changed.notified() => {}
             }
-        };
-        match accepted {
+        }
+        if pace.knocks.is_drawn_on() {
+            self.agent.board.turns().line_up().await;
+        }
+        match listener.accept().await {
             Ok((stream, peer)) => {
                 pace.knocks.take();
                 pace.knocked_at = Instant::now();
