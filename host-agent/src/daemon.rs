@@ -24,6 +24,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until, timeout};
 
 use crate::agent::Agent;
 use crate::channel::board::Board;
+use crate::channel::turns::Turns;
 use crate::channels::{Channels, Idle};
 use crate::config::Config;
 use crate::hooks::Spool;
@@ -40,6 +41,8 @@ use crate::{control, hints, legacy, rules};
 const QUEUE: usize = 1024;
 /// How long orders under way may still take after SIGTERM.
 const DRAIN: Duration = Duration::from_millis(1500);
+/// How long what can still be told is told after that; it takes some 40 us each.
+const TELL: Duration = Duration::from_millis(100);
 /// How long a thread waits for the next call of libvirt: those that a hung libvirt took are to go when it is back.
 const IDLE_THREAD: Duration = Duration::from_secs(1);
 /// How long libvirt may take to tell which domains there are, before the agent says that it is ready without knowing.
@@ -264,14 +267,18 @@ impl Daemon {
                 }
             }
         }
-        // The verdicts of orders that just ended are written by their sessions in the next rounds.
-        self.agent.board.turns().open();
-        for _ in 0..16 {
-            tokio::task::yield_now().await;
-        }
+        tell(&mut self.tasks, self.agent.board.turns()).await;
         self.tasks.shutdown().await;
         tracing::info!("stopped");
     }
+}
+
+/// The verdicts of orders that just ended are written by their sessions, however many; these go on then, and it is not known when all
+/// have written.
+async fn tell(tasks: &mut JoinSet<Task>, turns: &Turns) {
+    turns.open();
+    let all_end = async { while tasks.join_next().await.is_some() {} };
+    let _ = timeout(TELL, all_end).await; // seldom before: a core task never ends
 }
 
 /// A task that the agent cannot be without: however it ends, also by a panic, the agent ends.
@@ -344,5 +351,33 @@ fn tell_systemd(state: &str) {
         std::os::unix::net::UnixDatagram::unbound().and_then(|from| from.send_to(state.as_bytes(), &socket));
     if let Err(error) = sent {
         tracing::debug!(%error, "systemd could not be told");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::pending;
+    use std::sync::atomic::AtomicUsize;
+    use std::sync::atomic::Ordering::Relaxed;
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn however_many_wait_for_a_verdict_at_the_end_all_are_told_and_who_stays_holds_nobody_up() {
+        let (turns, told, mut tasks) = (Turns::default(), Arc::new(AtomicUsize::new(0)), JoinSet::new());
+        for _ in 0..3_000 {
+            let (turn, told) = (turns.line_up(), told.clone());
+            tasks.spawn(async move {
+                turn.await;
+                told.fetch_add(1, Relaxed);
+                pending().await // a session goes on
+            });
+        }
+        let begun = Instant::now();
+
+        tell(&mut tasks, &turns).await;
+
+        assert_eq!(told.load(Relaxed), 3_000);
+        assert!(begun.elapsed() < Duration::from_millis(200), "{:?}", begun.elapsed());
     }
 }
