@@ -73,7 +73,7 @@ pub(crate) struct Oracle {
     fenced: Vec<(usize, usize, u64)>,
     /// When whose request was told that this machine's process is gone.
     gone: BTreeMap<usize, (u64, RequestId)>,
-    /// When this machine was called off, and who asked heard it for the first time.
+    /// When this was asked about a machine: to be called off, as was then heard for the first time.
     off: BTreeMap<usize, u64>,
     /// Which agent had this machine started last, and when.
     starts: BTreeMap<usize, (u64, u64)>,
@@ -306,7 +306,7 @@ impl State {
                     Evidence::NeverRanHere | Evidence::OwnerSays | Evidence::HostFenced => Seen::OffNeverRan,
                 });
                 if first == begins {
-                    self.oracle.off.insert(target, self.now); // a repeat tells of what was
+                    self.oracle.off.insert(target, begins); // a repeat tells of what was
                 }
                 let last = self.oracle.gone.insert(target, (self.now, request.id));
                 if last.is_some_and(|(at, other)| at == self.now && other != request.id) {

@@ -25,7 +25,7 @@ use super::bucket::Bucket;
 use super::socket::{self, Listener, Peer, peer};
 use crate::agent::Agent;
 use crate::audit::Quota;
-use crate::domain::{ChannelSpec, Domain, Mode, Process};
+use crate::domain::{ChannelSpec, Domain, Mode, Process, Sighting};
 use crate::identity::{Guest, Stranger};
 use crate::inventory::Hint;
 use crate::session;
@@ -272,6 +272,7 @@ impl Tended {
         if pace.knocks.is_drawn_on() {
             self.agent.board.turns().line_up().await;
         }
+        let _met = self.meet().await;
         match listener.accept().await {
             Ok((stream, peer)) => {
                 pace.knocks.take();
@@ -295,6 +296,13 @@ impl Tended {
         }
     }
 
+    /// Reads what must be read of a process that is new, while nobody's connection waits for it. What was read is known as long as it
+    /// is held.
+    async fn meet(&self) -> Option<Sighting> {
+        let domain = self.domain().filter(|domain| !domain.is_alive())?;
+        Some(self.agent.hypervisor.instance_read(&domain).await)
+    }
+
     fn recognise(&self, peer: Peer) -> Option<Guest> {
         let recognised = match self.domain() {
             Some(domain) => Guest::recognise(&*self.agent.hypervisor, &domain, peer.pid),
@@ -316,6 +324,7 @@ impl Tended {
                 self.door.changed.notified().await;
             }
             let taken_before = self.agent.board.in_use().look().await.somebody_is_served(self.path());
+            let _met = self.meet().await;
             match UnixStream::connect(self.path()).await {
                 Ok(stream) => match peer(&stream).map(|peer| self.recognise(peer)) {
                     Ok(Some(guest)) => {

@@ -97,7 +97,7 @@ pub(super) async fn carry_out(orders: Arc<Orders>, errand: Errand, view: watch::
             }
             acted |= step.acts();
             if matches!(step, Step::Stop | Step::Kill) {
-                stopped = carrier.instance.as_ref().map(|instance| instance.id);
+                stopped = carrier.struck();
             }
         }
         view.send_replace(carrier.view(&order));
@@ -138,6 +138,14 @@ impl Carrier {
         let (left, is_to_wait) = (watch::channel(false).0, false);
         let (instance, watched) = (None, None);
         Self { orders, errand, domain, instance, watched, recipe, call, looked, asked, left, is_to_wait }
+    }
+
+    /// The run that a stop is for: libvirt is told to stop the domain, and what is known to have ended is not what runs.
+    fn struck(&self) -> Option<InstanceId> {
+        let known = self.orders.inventory.borrow().get(self.errand.permit.target()).cloned();
+        let of_the_domain = known.and_then(|domain| domain.instance.clone());
+        let mut runs = self.instance.iter().chain(&of_the_domain).filter(|run| !run.process.is_gone());
+        runs.next().or(self.instance.as_ref()).map(|run| run.id)
     }
 
     /// Whether this is the process that is to be stopped now.
@@ -338,6 +346,7 @@ impl Carrier {
     fn start(&self) -> BoxFuture<'static, Brought> {
         let (orders, permit, domain) = (self.orders.clone(), self.errand.permit.clone(), self.domain.clone());
         let (mut call, recipe) = (self.call.subscribe(), self.recipe.borrow().clone());
+        let left = self.left.subscribe();
         Box::pin(async move {
             let transient = domain.as_ref().is_some_and(|domain| !domain.persistent);
             let recipe = match recipe {
@@ -348,10 +357,11 @@ impl Carrier {
                 recipe => recipe.unwrap_or(Recipe::Defined),
             };
             let _ = call.wait_for(Call::is_over).await;
-            if let Some(domain) = &domain
-                && let Ok(Standing::Moved | Standing::Leaving) =
-                    settled(&*orders.hypervisor, domain, || ()).await
-            {
+            let standing = match &domain {
+                Some(domain) => settled(&*orders.hypervisor, domain, || ()).await.ok(),
+                None => None,
+            };
+            if *left.borrow() || matches!(standing, Some(Standing::Moved | Standing::Leaving)) {
                 let why = "somebody started it meanwhile, and it moved to another host";
                 return (Event::StartFailed(why.into()), None);
             }

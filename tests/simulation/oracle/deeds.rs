@@ -36,16 +36,16 @@ impl State {
     /// libvirt does at last what the agent told it to: not after an `off` that the same agent called done meanwhile.
     pub(crate) fn starts_late(&mut self, machine: usize) {
         self.machines[machine].starts_late = false;
-        let told = self.oracle.off.get(&machine).copied();
+        let asked = self.oracle.off.get(&machine).copied();
         let begun = self.oracle.starts.get(&machine).copied();
-        if let Some(((by, begun), told)) = begun.zip(told)
+        if let Some(((by, begun), asked)) = begun.zip(asked)
             && by == self.agent.number
-            && told > begun
+            && asked > begun
             && self.daemon == Daemon::Up
             && self.machines[machine].libvirt.is_some_and(|known| !known.active)
         {
             self.wrong(|s| {
-                format!("{} starts by a call of before {told} ms, when it was called off", s.name(machine))
+                format!("{} starts by a call of before the `off` of {asked} ms was asked", s.name(machine))
             });
         }
     }

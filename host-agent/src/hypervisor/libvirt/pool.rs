@@ -143,9 +143,14 @@ impl Pool {
             return Err(CallError::Busy);
         }
         let (supply, idle) = (self.supply.clone(), self.idle.clone());
+        let interest = Arc::new(()); // of whoever waits here
+        let wanted = Arc::downgrade(&interest);
         let on_a_link = move || {
             let _turn = turn; // kept as long as the call hangs
             let link = idle.take().map_or_else(|| supply.link(), Ok)?;
+            if wanted.strong_count() == 0 {
+                return Err(stopping()); // opening it took too long: what was wanted then may be wrong by now
+            }
             let result = operation(link.connect());
             idle.put(link);
             result
