@@ -97,7 +97,7 @@ pub(super) async fn carry_out(orders: Arc<Orders>, errand: Errand, view: watch::
             }
             acted |= step.acts();
             if matches!(step, Step::Stop | Step::Kill) {
-                stopped = carrier.struck();
+                stopped = carrier.instance.as_ref().map(|instance| instance.id);
             }
         }
         view.send_replace(carrier.view(&order));
@@ -138,14 +138,6 @@ impl Carrier {
         let (left, is_to_wait) = (watch::channel(false).0, false);
         let (instance, watched) = (None, None);
         Self { orders, errand, domain, instance, watched, recipe, call, looked, asked, left, is_to_wait }
-    }
-
-    /// The run that a stop is for: libvirt is told to stop the domain, and what is known to have ended is not what runs.
-    fn struck(&self) -> Option<InstanceId> {
-        let known = self.orders.inventory.borrow().get(self.errand.permit.target()).cloned();
-        let of_the_domain = known.and_then(|domain| domain.instance.clone());
-        let mut runs = self.instance.iter().chain(&of_the_domain).filter(|run| !run.process.is_gone());
-        runs.next().or(self.instance.as_ref()).map(|run| run.id)
     }
 
     /// Whether this is the process that is to be stopped now.

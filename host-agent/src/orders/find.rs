@@ -30,7 +30,7 @@ pub(super) async fn find(
         None => hypervisor.instance_read(domain).await,
     };
     if sighting == Sighting::Unsure {
-        return (Event::Found(Found::Nothing("its process could not be looked for".into())), None);
+        return (not_looked_for(), None);
     }
     let Some(instance) = sighting.instance() else {
         let brought = look_without_process(hypervisor, permit, domain, asked).await;
@@ -42,12 +42,15 @@ pub(super) async fn find(
     take_recipe(hypervisor, permit, domain, recipe).await;
     let job = ask_for_job(hypervisor, permit, LOOK_WITHIN, asked).await;
     // Somebody restarted it meanwhile: it is the new run that is to be stopped, and asked about.
-    if matches!(job, Found::Running | Found::Unattended)
-        && instance.process.is_gone()
-        && let domain = (Domain { instance: Some(instance.clone()), ..domain.clone() })
-        && let Sighting::Runs(_) = hypervisor.instance_read(&domain).await
-    {
-        return Box::pin(find(hypervisor, permit, &domain, (recipe, asked))).await;
+    if matches!(job, Found::Running | Found::Unattended | Found::Ending) && instance.process.is_gone() {
+        let domain = Domain { instance: Some(instance.clone()), ..domain.clone() };
+        match hypervisor.instance_read(&domain).await {
+            Sighting::Runs(_) => {
+                return Box::pin(find(hypervisor, permit, &domain, (recipe, asked))).await;
+            }
+            Sighting::Unsure => return (not_looked_for(), None),
+            Sighting::Absent => {}
+        }
     }
     let found = match job {
         // It may run elsewhere before libvirt here can say so: only libvirt's word would do.
@@ -69,6 +72,10 @@ pub(super) async fn find(
         | Found::Nothing(_)) => found,
     };
     (Event::Found(found), Some(instance))
+}
+
+fn not_looked_for() -> Event {
+    Event::Found(Found::Nothing("its process could not be looked for".into()))
 }
 
 /// How long libvirt may take to tell how to start a domain again.

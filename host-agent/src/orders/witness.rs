@@ -33,17 +33,22 @@ impl Carrier {
 
     /// What happened, by what was seen too: the end of a source that was leaving says nothing, whoever ended it.
     pub(super) fn as_it_was_seen(&self, event: Event) -> Event {
-        match event {
-            Event::FoundAgain(Found::Unattended) if *self.left.borrow() => Event::FoundAgain(Found::Leaving),
+        if !*self.left.borrow() {
+            return event;
+        }
+        let is_end = matches!(
+            event,
             Event::Confirmed(Ok(Standing::ShutOff))
-            | Event::StoppedAndForgotten
-            | Event::LibvirtIsSilent
-            | Event::Unconfirmable(_)
-                if *self.left.borrow() =>
-            {
-                Event::Confirmed(Ok(Standing::Moved))
-            }
-            event => event,
+                | Event::StoppedAndForgotten
+                | Event::LibvirtIsSilent
+                | Event::Unconfirmable(_)
+        );
+        if is_end {
+            Event::Confirmed(Ok(Standing::Moved))
+        } else if event == Event::FoundAgain(Found::Unattended) {
+            Event::FoundAgain(Found::Leaving)
+        } else {
+            event
         }
     }
 }

@@ -198,10 +198,10 @@ impl State {
 
     /// libvirt tells the agent that something happened, and the hook may leave a note.
     pub(crate) fn announce(&mut self, machine: usize) {
-        self.announce_that(machine, effects::Effect::Heard(machine));
+        self.announce_that(machine, &effects::Effect::Heard(machine));
     }
 
-    pub(crate) fn announce_that(&mut self, machine: usize, event: effects::Effect) {
+    pub(crate) fn announce_that(&mut self, machine: usize, event: &effects::Effect) {
         self.note(machine);
         if self.strikes(Seen::EventLost) || !self.connected {
             return;

@@ -107,9 +107,10 @@ impl State {
         if let Some(opinion) = &mut self.machines[machine].libvirt {
             opinion.standing = standing;
         }
-        match standing {
-            Standing::Leaving => self.announce_that(machine, Effect::Leaves(machine)),
-            _ => self.announce(machine),
+        if standing == Standing::Leaving {
+            self.announce_that(machine, &Effect::Leaves(machine));
+        } else {
+            self.announce(machine);
         }
     }
 
