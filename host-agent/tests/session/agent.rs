@@ -175,6 +175,11 @@ impl Agent {
     }
 
     /// libvirt forgets this domain.
+    /// What libvirt does meanwhile.
+    pub(crate) fn host(&self) -> &Recorder {
+        &self.host
+    }
+
     pub(crate) fn undefines(&self, name: &str) {
         self.host.is_undefined(uuid_of(name));
     }

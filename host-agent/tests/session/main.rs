@@ -23,6 +23,7 @@ mod hostile;
 #[cfg(test)]
 mod knowing;
 #[cfg(test)]
+mod leaving;
 mod legacy;
 #[cfg(test)]
 mod multicast;

@@ -10,17 +10,28 @@ use fence_vmchannel_host_agent::domain::{Domain, InstanceId, Job, Sighting, Stan
 use fence_vmchannel_host_agent::hypervisor::simulated::{Entry, Simulated};
 use fence_vmchannel_host_agent::hypervisor::{CallError, Change, Hypervisor, Recipe};
 use fence_vmchannel_host_agent::policy::Permit;
+use tokio::sync::watch;
 use tokio::time::Instant;
 use uuid::Uuid;
 
 pub(crate) struct Recorder {
     simulated: Simulated,
     done: Mutex<Vec<String>>,
+    /// In the last moments of a migration.
+    leaving: watch::Sender<Option<Uuid>>,
+    /// A start of before is under way.
+    starting: watch::Sender<bool>,
 }
 
 impl Recorder {
     pub(crate) fn of(entries: Vec<Entry>) -> Self {
-        Self { simulated: Simulated::of(entries, Path::new("/nowhere")), done: Mutex::default() }
+        let simulated = Simulated::of(entries, Path::new("/nowhere"));
+        Self {
+            simulated,
+            done: Mutex::default(),
+            leaving: watch::channel(None).0,
+            starting: watch::channel(false).0,
+        }
     }
 
     /// Everything that was done, in its order: `stop web1`, `start web1`.
@@ -44,6 +55,22 @@ impl Recorder {
         self.simulated.run(uuid).unwrap();
     }
 
+    /// Its source is paused for the last moments of a migration.
+    pub(crate) fn leaves(&self, uuid: Uuid) {
+        self.leaving.send_replace(Some(uuid));
+    }
+
+    /// libvirt has not come to a start of before, or has.
+    pub(crate) fn starts_late(&self, late: bool) {
+        self.starting.send_replace(late);
+    }
+
+    /// What libvirt says of it: once its process is gone, only that it is shut off.
+    fn said(&self, domain: Domain) -> Domain {
+        let is_leaving = *self.leaving.borrow() == Some(domain.uuid) && domain.is_alive();
+        Domain { standing: if is_leaving { Standing::Leaving } else { domain.standing }, ..domain }
+    }
+
     fn record(&self, what: &str, permit: &Permit) {
         self.done.lock().unwrap().push(format!("{what} {}", permit.name()));
     }
@@ -60,15 +87,19 @@ impl Hypervisor for Recorder {
     }
 
     async fn changed(&self) -> Change {
-        self.simulated.changed().await
+        let mut leaving = self.leaving.subscribe();
+        tokio::select! {
+            change = self.simulated.changed() => change,
+            _ = leaving.changed() => leaving.borrow().map_or(Change::Everything, Change::Leaves),
+        }
     }
 
     async fn domains(&self) -> Result<Vec<Domain>, CallError> {
-        self.simulated.domains().await
+        Ok(self.simulated.domains().await?.into_iter().map(|domain| self.said(domain)).collect())
     }
 
     async fn domain(&self, uuid: Uuid) -> Result<Domain, CallError> {
-        self.simulated.domain(uuid).await
+        Ok(self.said(self.simulated.domain(uuid).await?))
     }
 
     fn instance_now(&self, domain: &Domain) -> Sighting {
@@ -108,5 +139,9 @@ impl Hypervisor for Recorder {
     async fn start(&self, permit: &Permit, recipe: &Recipe) -> Result<(), CallError> {
         self.record("start", permit);
         self.simulated.start(permit, recipe).await
+    }
+
+    async fn no_start_is_under_way(&self, _uuid: Uuid) {
+        let _ = self.starting.subscribe().wait_for(|late| !late).await; // it is never closed
     }
 }

@@ -1,0 +1,63 @@
+//! Targets that migrate away while they are stopped, and targets that a call of before may start.
+
+use std::time::Duration;
+
+use fence_vmchannel_host_agent::hypervisor::simulated::Entry;
+use fence_vmchannel_protocol::{Evidence, PowerState, Reason, Request, Ruling};
+
+use crate::agent::{Agent, domain, uuid_of};
+use crate::clock::pass;
+use crate::guest::off;
+
+/// libvirt takes a second to stop it.
+async fn beside_a_slow_one() -> Agent {
+    Agent::with_domains(vec![domain("web1", "web"), Entry { stop_ms: 1000, ..domain("web2", "web") }]).await
+}
+
+async fn beside_one_that_is_off() -> Agent {
+    Agent::with_domains(vec![domain("web1", "web"), Entry { running: false, ..domain("web2", "web") }]).await
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_source_that_is_stopped_in_its_last_moments_is_not_off_though_libvirt_calls_it_shut_off() {
+    let agent = beside_a_slow_one().await;
+    let mut guest = agent.guest("web1").await;
+    let asked = off("web2");
+
+    guest.sends(&asked);
+    pass(Duration::from_millis(600)).await;
+    agent.host().leaves(uuid_of("web2"));
+    let verdict = guest.hears_of(&asked).await.verdict;
+
+    assert_eq!((verdict.ruling, verdict.evidence), (Ruling::Failed(Reason::Moved), None));
+    assert!(!agent.runs("web2"));
+    let now = agent.guest("web1").await.asks_status("web2").await;
+    assert_eq!(now.ruling, Ruling::Failed(Reason::Moved), "nor is it off afterwards");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_slow_stop_alone_is_off() {
+    let verdict = beside_a_slow_one().await.guest("web1").await.asks(&off("web2")).await;
+
+    assert_eq!((verdict.state, verdict.evidence), (Some(PowerState::Off), Some(Evidence::ProcessGone)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn nothing_is_off_while_a_start_of_before_is_under_way() {
+    let agent = beside_one_that_is_off().await;
+    agent.host().starts_late(true);
+    let mut guest = agent.guest("web1").await;
+    let [hasty, patient] =
+        [2, 20].map(|seconds| Request { timeout: Duration::from_secs(seconds), ..off("web2") });
+
+    let too_early = guest.asks(&hasty).await;
+    guest.sends(&patient);
+    pass(Duration::from_secs(3)).await;
+    agent.host().is_started(uuid_of("web2")); // libvirt has come to it
+    agent.host().starts_late(false);
+    let verdict = guest.hears_of(&patient).await.verdict;
+
+    assert_eq!(too_early.ruling, Ruling::Failed(Reason::Timeout));
+    assert_eq!(verdict.evidence, Some(Evidence::ProcessGone), "it was started and is stopped: {verdict:?}");
+    assert!(!agent.runs("web2"));
+}
