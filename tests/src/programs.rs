@@ -66,13 +66,16 @@ impl Ran {
 /// # Errors
 /// When a process has ended, or without root.
 pub fn before_others(processes: &[u32]) -> Result<()> {
-    let mut threads = Vec::new();
     for pid in processes {
-        let tasks =
-            fs::read_dir(format!("/proc/{pid}/task")).doing(format!("list the threads of process {pid}"))?;
-        threads.extend(tasks.flatten().map(|task| task.file_name()));
+        let tasks = format!("/proc/{pid}/task");
+        for task in fs::read_dir(tasks).doing(format!("list the threads of process {pid}"))?.flatten() {
+            let reniced = succeed(Command::new("renice").args(["-n", "-20", "-p"]).arg(task.file_name()));
+            if task.path().exists() {
+                reniced?; // a thread may end meanwhile
+            }
+        }
     }
-    succeed(Command::new("renice").args(["-n", "-20", "-p"]).args(threads)).map(drop)
+    Ok(())
 }
 
 /// A program of this workspace, by its name: next to the running test or, from `$FENCE_BIN_DIR`, elsewhere.

@@ -217,6 +217,21 @@ fn a_pid_file_that_names_a_qemu_without_a_uuid_is_not_the_absence_of_a_process()
 }
 
 #[test]
+fn a_process_is_read_once_and_nothing_that_is_new_is_read_where_nobody_may_wait() {
+    let machine = Machine::start(15);
+    let dir = machine.run_dir.path();
+
+    let new = instance_at_once(dir, NAME, machine.uuid, None);
+    let read = instance_in_time(dir, NAME, machine.uuid, None);
+    let known = instance_at_once(dir, NAME, machine.uuid, None);
+
+    assert_eq!(new, None);
+    assert!(matches!(read, Sighting::Runs(_)));
+    assert_eq!(known, Some(read));
+    assert_eq!(instance_at_once(dir, "another", machine.uuid, None), Some(Sighting::Absent));
+}
+
+#[test]
 fn a_name_cannot_lead_out_of_the_directory() {
     let machine = Machine::start(4);
     let inner = machine.run_dir.path().join("qemu");
