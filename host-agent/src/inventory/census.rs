@@ -203,7 +203,7 @@ impl Census {
             self.announced.remove(&domain.uuid);
             self.inventory.put(domain);
         }
-        self.fresh.clear();
+        self.fresh.retain(|_, at| *at > begun);
         self.listed = begun;
         self.inventory.complete = true;
         self.publish();

@@ -7,7 +7,7 @@
 mod census;
 mod state;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use fence_vmchannel_protocol::{Name, Target};
@@ -23,6 +23,8 @@ pub struct Inventory {
     /// Whether libvirt listed all its domains at least once.
     complete: bool,
     domains: HashMap<Uuid, Arc<Domain>>,
+    /// Those that were in the last moments of a migration when they were heard of last, known or not.
+    leaving: HashSet<Uuid>,
     /// Shared by all snapshots until a name changes.
     names: Arc<HashMap<Name, Uuid>>,
 }
@@ -57,16 +59,23 @@ impl Inventory {
     /// Takes what was seen of one domain. A process that lives is never forgotten, whatever libvirt and its files say; and
     /// a domain that moved away has moved until it runs here again: libvirt forgets that at its restart.
     fn put(&mut self, mut domain: Domain) {
-        if let Some(old) = self.get(domain.uuid) {
-            if old.instance == domain.instance || old.is_alive() {
-                domain.instance.clone_from(&old.instance);
-            }
-            let runs_again = domain.is_alive() && domain.instance != old.instance;
-            let was_going = matches!(old.standing, Standing::Moved | Standing::Leaving);
-            if was_going && domain.standing == Standing::ShutOff && !runs_again {
-                domain.standing = Standing::Moved;
-            }
-            if **old == domain {
+        if domain.standing == Standing::Active {
+            self.leaving.remove(&domain.uuid); // it stayed, or it runs again
+        }
+        let old = self.get(domain.uuid).cloned();
+        if let Some(old) = &old
+            && (old.instance == domain.instance || old.is_alive())
+        {
+            domain.instance.clone_from(&old.instance);
+        }
+        let was_going = self.leaving.contains(&domain.uuid)
+            || old.as_ref().is_some_and(|old| matches!(old.standing, Standing::Moved | Standing::Leaving));
+        let runs_again = old.as_ref().is_some_and(|old| domain.is_alive() && domain.instance != old.instance);
+        if was_going && domain.standing == Standing::ShutOff && !runs_again {
+            domain.standing = Standing::Moved;
+        }
+        if let Some(old) = old {
+            if *old == domain {
                 return; // all snapshots share the one that they have
             }
             if old.name != domain.name {
@@ -79,17 +88,23 @@ impl Inventory {
         self.domains.insert(domain.uuid, Arc::new(domain));
     }
 
-    /// What runs here is in the last moments of a migration.
+    /// It is in the last moments of a migration, or was: what is known of it may be older, or newer and blind to that.
     fn leaves(&mut self, uuid: Uuid) {
-        if let Some(domain) = self.get(uuid).filter(|domain| domain.standing == Standing::Active) {
-            let leaving = Domain { standing: Standing::Leaving, ..Domain::clone(domain) };
-            self.domains.insert(uuid, Arc::new(leaving));
-        }
+        self.leaving.insert(uuid);
+        let Some(domain) = self.get(uuid) else { return };
+        let standing = match domain.standing {
+            Standing::Active => Standing::Leaving,
+            Standing::ShutOff => Standing::Moved,
+            other @ (Standing::Leaving | Standing::Moved | Standing::Crashed | Standing::Unclear) => other,
+        };
+        let domain = Domain { standing, ..Domain::clone(domain) };
+        self.domains.insert(uuid, Arc::new(domain));
     }
 
     /// Forgets a domain that libvirt no longer knows, unless its process lives.
     fn forget(&mut self, uuid: Uuid) {
-        if self.get(uuid).is_some_and(|domain| !domain.is_alive()) {
+        if self.get(uuid).is_none_or(|domain| !domain.is_alive()) {
+            self.leaving.remove(&uuid);
             self.remove(uuid);
         }
     }

@@ -45,9 +45,9 @@ pub(super) struct Carrier {
     /// When what is known of it was looked for.
     looked: watch::Sender<Instant>,
     /// When libvirt was asked what the target does, the last time.
-    asked: watch::Sender<Instant>,
-    /// Whether it was seen to leave for another host since.
-    pub(super) left: watch::Sender<bool>,
+    pub(super) asked: watch::Sender<Instant>,
+    /// When it was seen to leave for another host.
+    pub(super) left: watch::Sender<Option<Instant>>,
     /// A look is to wait for starts that are under way.
     is_to_wait: bool,
 }
@@ -108,11 +108,12 @@ pub(super) async fn carry_out(orders: Arc<Orders>, errand: Errand, view: watch::
             }
             carrier.watched = None;
         }
-        if carrier.asked.borrow().elapsed() > WORD_IS_GOOD_FOR {
+        if carrier.asked.borrow().elapsed() > WORD_IS_GOOD_FOR || carrier.left.borrow().is_some() {
             (order, _) = order.on(Event::LookIsOld);
         }
+        let event = carrier.as_it_was_seen(event);
         carrier.learn(&event, instance);
-        (order, step) = order.on(carrier.as_it_was_seen(event));
+        (order, step) = order.on(event);
         if carrier.is_stale(&order, step) || carrier.may_be_started(&order) {
             let (again, look) = carrier.errand.beginning();
             (order, step) = (again, Some(look));
@@ -135,7 +136,7 @@ impl Carrier {
         let domain = errand.with_held(known);
         let (recipe, call) = (watch::channel(errand.recipe()).0, watch::channel(Call::None).0);
         let [looked, asked] = [(); 2].map(|()| watch::channel(Instant::now()).0);
-        let (left, is_to_wait) = (watch::channel(false).0, false);
+        let (left, is_to_wait) = (watch::channel(None).0, false);
         let (instance, watched) = (None, None);
         Self { orders, errand, domain, instance, watched, recipe, call, looked, asked, left, is_to_wait }
     }
@@ -152,7 +153,7 @@ impl Carrier {
         if *event == Event::Found(Found::Running)
             && let Some(domain) = &mut self.domain
         {
-            self.left.send_replace(false);
+            self.left.send_replace(None);
             *domain = Arc::new(Domain { standing: Standing::Active, ..Domain::clone(domain) });
         }
     }
@@ -263,9 +264,12 @@ impl Carrier {
         let domain = self.errand.with_held(known).or_else(|| self.domain.clone());
         let (asked, is_to_wait) = (self.asked.clone(), self.is_to_wait);
         Box::pin(async move {
-            if is_to_wait {
+            let domain = if is_to_wait {
                 orders.hypervisor.no_start_is_under_way(permit.target()).await;
-            }
+                orders.inventory.borrow().get(permit.target()).cloned().or(domain)
+            } else {
+                domain
+            };
             match domain {
                 Some(domain) => {
                     let found = find(&*orders.hypervisor, &permit, &domain, (&recipe, &asked)).await;
@@ -353,7 +357,7 @@ impl Carrier {
                 Some(domain) => settled(&*orders.hypervisor, domain, || ()).await.ok(),
                 None => None,
             };
-            if *left.borrow() || matches!(standing, Some(Standing::Moved | Standing::Leaving)) {
+            if left.borrow().is_some() || matches!(standing, Some(Standing::Moved | Standing::Leaving)) {
                 let why = "somebody started it meanwhile, and it moved to another host";
                 return (Event::StartFailed(why.into()), None);
             }

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use tokio::sync::watch;
-use tokio::time::{Instant, timeout};
+use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use super::carry::{Brought, Call, Carrier, told};
 use super::find::runs_again;
@@ -20,6 +20,10 @@ use crate::order::Event;
 
 /// How long libvirt is waited for when its word is not needed for the proof. Its own destroy holds its answers up for 200 ms.
 const SILENCE: Duration = Duration::from_millis(500);
+/// How long, and how often, a libvirt is asked again of which only our own line is full. Calls that are under way end meanwhile: what is left
+/// hangs.
+const BUSY_PATIENCE: Duration = Duration::from_secs(3);
+const ASK_AGAIN: Duration = Duration::from_millis(50);
 /// How long to wait for libvirt's call to stop a domain that is gone already.
 const CALL_PATIENCE: Duration = Duration::from_secs(3);
 
@@ -34,19 +38,24 @@ impl Carrier {
                 let heard = || {
                     answered.send_replace(true);
                 };
-                let ended = match &domain {
-                    Some(domain) => settled(&*orders.hypervisor, domain, heard).await,
-                    None => orders.hypervisor.standing(permit.target()).await,
+                let until = gone + BUSY_PATIENCE;
+                let ended = loop {
+                    let ended = match &domain {
+                        Some(domain) => settled(&*orders.hypervisor, domain, heard).await,
+                        None => orders.hypervisor.standing(permit.target()).await,
+                    };
+                    if ended != Err(CallError::Busy) || Instant::now() > until {
+                        break ended;
+                    }
+                    sleep(ASK_AGAIN).await;
                 };
-                let is_silent = matches!(ended, Err(CallError::Unreachable(_) | CallError::Deadline(_)));
+                let is_silent = ended.as_ref().is_err_and(is_silence);
                 if !is_silent {
                     heard();
                 }
                 let event = match ended {
                     Err(CallError::NoDomain) => forgotten(call, gone).await,
-                    Err(error @ (CallError::Unreachable(_) | CallError::Deadline(_))) => {
-                        Event::Unconfirmable(error.to_string())
-                    }
+                    Err(error) if is_silence(&error) => Event::Unconfirmable(error.to_string()),
                     ended => Event::Confirmed(told(ended)),
                 };
                 if another.await { Event::RunsAgain } else { event }
@@ -78,8 +87,15 @@ impl Carrier {
         self.ask(|orders, permit| {
             Box::pin(async move {
                 // Another question has its own time, which begins when it is asked: what waits in our own line waits for us.
-                let said = orders.hypervisor.job(&permit, SILENCE).await;
-                let is_silent = matches!(said, Err(CallError::Unreachable(_) | CallError::Deadline(_)));
+                let begun = Instant::now();
+                let said = loop {
+                    match orders.hypervisor.job(&permit, SILENCE).await {
+                        Err(CallError::Busy) if begun.elapsed() < BUSY_PATIENCE => sleep(ASK_AGAIN).await,
+                        said => break said,
+                    }
+                };
+                let is_silent = said.as_ref().is_err_and(is_silence);
+                sleep_until(begun + SILENCE).await;
                 let runs_again = another.await;
                 if !is_silent || *answered.borrow() {
                     std::future::pending::<()>().await;
@@ -88,6 +104,11 @@ impl Carrier {
             })
         })
     }
+}
+
+/// Whether there is no libvirt that answers.
+fn is_silence(error: &CallError) -> bool {
+    matches!(error, CallError::Unreachable(_) | CallError::Deadline(_) | CallError::Busy)
 }
 
 /// libvirt forgets a transient domain with its run, whether it stopped it or saw it move; its own call to stop it tells which.

@@ -5,7 +5,10 @@
 //! Invariant: the end of a source that was leaving is no evidence, whoever ended it. libvirt calls it shut off if it was destroyed in
 //! its last moments, while the other host runs the machine.
 
+use std::sync::Arc;
+
 use futures_util::future::BoxFuture;
+use tokio::time::Instant;
 
 use super::carry::{Brought, Carrier};
 use crate::domain::Standing;
@@ -17,13 +20,22 @@ impl Carrier {
         let (mut inventory, left) = (self.orders.inventory.clone(), self.left.clone());
         let target = self.errand.permit.target();
         Box::pin(async move {
+            let mut before = None;
             loop {
-                let standing = inventory.borrow_and_update().get(target).map(|domain| domain.standing);
-                match standing {
-                    Some(Standing::Leaving | Standing::Moved) => drop(left.send_replace(true)),
-                    Some(Standing::Active) => drop(left.send_replace(false)),
-                    Some(Standing::Crashed | Standing::ShutOff | Standing::Unclear) | None => {}
+                let now = inventory.borrow_and_update().get(target).cloned();
+                let standing = now.as_ref().map(|domain| domain.standing);
+                if before.as_ref().map(Arc::as_ptr) != now.as_ref().map(Arc::as_ptr) {
+                    match standing {
+                        Some(Standing::Leaving | Standing::Moved) => {
+                            left.send_replace(Some(Instant::now()));
+                        }
+                        Some(Standing::Active) => {
+                            left.send_replace(None);
+                        }
+                        Some(Standing::Crashed | Standing::ShutOff | Standing::Unclear) | None => {}
+                    }
                 }
+                before = now;
                 if inventory.changed().await.is_err() {
                     std::future::pending::<()>().await;
                 }
@@ -31,24 +43,43 @@ impl Carrier {
         })
     }
 
-    /// What happened, by what was seen too: the end of a source that was leaving says nothing, whoever ended it.
+    /// What happened, by what was seen too. The end of a source that was leaving says nothing, whoever ended it; nor does an answer to what
+    /// was asked before.
     pub(super) fn as_it_was_seen(&self, event: Event) -> Event {
-        if !*self.left.borrow() {
-            return event;
-        }
-        let is_end = matches!(
-            event,
+        let Some(left) = *self.left.borrow() else { return event };
+        match event {
+            Event::Found(Found::Running) | Event::FoundAgain(Found::Running)
+                if *self.asked.borrow() >= left =>
+            {
+                event
+            }
+            Event::Found(Found::Running) => Event::Found(Found::Leaving),
+            Event::FoundAgain(Found::Running | Found::Unattended) => Event::FoundAgain(Found::Leaving),
+            Event::Found(Found::NotRunning(Standing::ShutOff, _)) => {
+                Event::Found(Found::NotRunning(Standing::Moved, None))
+            }
+            Event::Found(Found::Unattended) => {
+                let why = "it was migrating when it was last seen, and libvirt does not answer";
+                Event::Found(Found::Nothing(why.into()))
+            }
             Event::Confirmed(Ok(Standing::ShutOff))
-                | Event::StoppedAndForgotten
-                | Event::LibvirtIsSilent
-                | Event::Unconfirmable(_)
-        );
-        if is_end {
-            Event::Confirmed(Ok(Standing::Moved))
-        } else if event == Event::FoundAgain(Found::Unattended) {
-            Event::FoundAgain(Found::Leaving)
-        } else {
-            event
+            | Event::StoppedAndForgotten
+            | Event::LibvirtIsSilent
+            | Event::Unconfirmable(_) => Event::Confirmed(Ok(Standing::Moved)),
+            Event::Found(_)
+            | Event::FoundAgain(_)
+            | Event::Confirmed(_)
+            | Event::JobAborted(_)
+            | Event::StopReturned(_)
+            | Event::ProcessGone(..)
+            | Event::LookIsOld
+            | Event::GraceOver
+            | Event::KillFailed(_)
+            | Event::RunsAgain
+            | Event::Started
+            | Event::StartFailed(_)
+            | Event::NotWritten(_)
+            | Event::DeadlinePassed => event,
         }
     }
 }

@@ -24,6 +24,7 @@ use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use fence_vmchannel_protocol::Name;
 use futures_util::future::try_join_all;
 use tokio::task::spawn_blocking;
 use tokio::time::Instant;
@@ -130,7 +131,7 @@ impl Libvirt {
                 act::start(connect, uuid, &once)
             };
             let started = self.pool.call((Lane::Act, uuid), START_DEADLINE, start).await?;
-            if started == Started::Now || self.runs(permit.name().as_str(), uuid) {
+            if started == Started::Now || self.runs(permit.name().clone(), uuid).await {
                 return Ok(());
             }
             tokio::time::sleep(START_AGAIN).await;
@@ -138,9 +139,10 @@ impl Libvirt {
     }
 
     /// Whether the domain has a living process, or needs none.
-    fn runs(&self, name: &str, uuid: Uuid) -> bool {
+    async fn runs(&self, name: Name, uuid: Uuid) -> bool {
         let Some(run_dir) = self.run_dir.clone() else { return true };
-        matches!(process::instance_in_time(&run_dir, name, uuid, None), Sighting::Runs(_))
+        let read = move || process::instance_in_time(&run_dir, name.as_str(), uuid, None);
+        matches!(self.reads.run(read).await, Ok(Sighting::Runs(_)))
     }
 }
 

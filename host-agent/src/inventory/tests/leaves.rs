@@ -19,14 +19,14 @@ async fn what_was_seen_to_leave_has_moved_though_libvirt_says_shut_off_when_it_i
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_stayed_after_all_runs() {
+async fn what_stayed_after_all_runs_and_what_was_seen_shut_off_before_the_event_was_read_has_moved() {
     let stage = Stage::with([domain(1, RUNNING), domain(2, OFF)]).await;
 
     stage.tells(Change::Leaves(Uuid::from_u128(1))).await;
     stage.tells(Change::Leaves(Uuid::from_u128(2))).await;
     stage.passes(1).await;
 
-    assert_eq!((stage.known(1), stage.known(2)), (Some(RUNNING), Some(OFF)));
+    assert_eq!((stage.known(1), stage.known(2)), (Some(RUNNING), Some(Standing::Moved)));
 }
 
 #[tokio::test(start_paused = true)]
@@ -42,4 +42,35 @@ async fn a_hook_note_hastens_a_look_like_an_event() {
     stage.passes(1).await;
 
     assert_eq!(stage.known(2), Some(RUNNING));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_leaves_before_it_is_listed_for_the_first_time_has_moved() {
+    let stage = Stage::with([]).await;
+    *stage.script.listing_takes.lock().unwrap() = Duration::from_secs(5);
+    stage.becomes(domain(1, RUNNING));
+    stage.tells(Change::Everything).await;
+    stage.passes(1).await; // the listing has seen it running, and is under way
+
+    stage.tells(Change::Leaves(Uuid::from_u128(1))).await;
+    stage.becomes(domain(1, OFF));
+    stage.passes(10).await;
+
+    assert_eq!(stage.known(1), Some(Standing::Moved));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_look_of_before_the_event_counts_for_nothing_though_a_listing_ends_in_between() {
+    let stage = Stage::with([domain(1, RUNNING)]).await;
+    *stage.script.listing_takes.lock().unwrap() = Duration::from_secs(3);
+    *stage.script.look_takes.lock().unwrap() = Duration::from_secs(5);
+    stage.tells(Change::Everything).await;
+    stage.tells(one(1)).await;
+    stage.passes(1).await; // both have seen it running, and are under way
+
+    stage.tells(Change::Leaves(Uuid::from_u128(1))).await;
+    stage.becomes(domain(1, OFF));
+    stage.passes(20).await;
+
+    assert_eq!(stage.known(1), Some(Standing::Moved));
 }

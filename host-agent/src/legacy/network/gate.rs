@@ -146,7 +146,7 @@ impl Gate {
 
     async fn on_stream(&self, mut stream: Box<dyn Stream>, known: &Known, _place: Arc<()>, dialect: Dialect) {
         let served = async {
-            let caller = self.caller(&known.rule, dialect)?;
+            let caller = self.caller(&known.rule, dialect).await?;
             let request = timeout(HANDSHAKE, async {
                 let mut packet = [0; NETWORK_BYTES];
                 stream.read_exact(&mut packet).await?;
@@ -214,11 +214,12 @@ impl Gate {
     }
 
     /// Who the administrator says that it is.
-    pub(super) fn caller(&self, rule: &PeerRule, dialect: Dialect) -> Result<Caller, Stranger> {
+    pub(super) async fn caller(&self, rule: &PeerRule, dialect: Dialect) -> Result<Caller, Stranger> {
         match &rule.whom {
             Whom::Guest(target) => {
                 let domains = self.agent.domains();
                 let domain = domains.find(target).ok_or(Stranger::NotRunning)?;
+                let _met = self.agent.hypervisor.instance_read(domain).await; // known as long as it is held
                 Guest::behind(&*self.agent.hypervisor, domain, dialect).map(Caller::Guest)
             }
             Whom::Cluster(label) => {

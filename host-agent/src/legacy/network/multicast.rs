@@ -61,7 +61,7 @@ impl Gate {
         known: &Known,
     ) -> Result<(), Rejected> {
         let at = self.callback(request, from)?;
-        let caller = self.caller(known.rule(), Dialect::Multicast)?;
+        let caller = self.caller(known.rule(), Dialect::Multicast).await?;
         let (uuid, op) = (caller.asker().uuid(), request.op);
         let asked = Asked { caller: uuid, op, target: request.target.clone(), seqno: request.seqno };
         if !self.seen().begin(&asked) {
