@@ -1,5 +1,6 @@
-use std::collections::BTreeMap;
 mod leaves;
+
+use std::collections::BTreeMap;
 
 use std::sync::Mutex;
 use std::time::Duration;

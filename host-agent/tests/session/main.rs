@@ -24,6 +24,7 @@ mod hostile;
 mod knowing;
 #[cfg(test)]
 mod leaving;
+#[cfg(test)]
 mod legacy;
 #[cfg(test)]
 mod multicast;
