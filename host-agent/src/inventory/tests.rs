@@ -1,7 +1,6 @@
 mod leaves;
 
 use std::collections::BTreeMap;
-
 use std::sync::Mutex;
 use std::time::Duration;
 
