@@ -101,13 +101,14 @@ impl State {
     /// A guest writes a request.
     pub(crate) fn asked(&mut self, line: usize, request: &Request, target: Option<usize>) {
         let (now, asker) = (self.now, self.wires[line].machine);
-        // Only what changes something waits for its delay.
-        let delays = matches!(request.ask, Ask::Power(..));
+        let delays = matches!(request.ask, Ask::Power(..)); // nothing else does
         let begins = now + if delays { u64::try_from(request.delay.as_millis()).unwrap() } else { 0 };
         let fresh =
             Due { request: request.clone(), begins, oldest: begins, sent: 0, answered: 0, is_due: true };
         let due = self.oracle.due.entry((line, request.id)).or_insert(fresh);
-        due.oldest = if due.is_due { due.oldest } else { begins };
+        // Of who does not read, an answer to an earlier one may still be on its way.
+        let is_open = due.is_due || due.sent > due.answered && !self.wires[line].is_punctual(now);
+        due.oldest = if is_open { due.oldest } else { begins };
         (due.begins, due.is_due) = (begins, true);
         due.sent += 1;
         if let Ask::Power(power, _) = request.ask {
