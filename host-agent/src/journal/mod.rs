@@ -231,7 +231,7 @@ impl Journal {
         }
         if self.bytes + line > self.full_at {
             let why = "it is full of what was done in the last ten minutes; ask again in some minutes";
-            return Err(io::Error::new(io::ErrorKind::StorageFull, why));
+            return Err(io::Error::new(io::ErrorKind::QuotaExceeded, why));
         }
         Ok(())
     }

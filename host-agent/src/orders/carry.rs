@@ -5,6 +5,7 @@
 //! Invariant: no step is waited for beyond the order's deadline; a [`Proof`] is taken from the very instance that was to be
 //! stopped.
 
+use std::io::ErrorKind;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -195,7 +196,9 @@ impl Carrier {
             }
         }
         written.map_err(|error| {
-            format!("the agent's journal cannot be written, so nothing was done: {error}; make room in its runtime directory")
+            let is_disk_full = error.kind() == ErrorKind::StorageFull;
+            let advice = if is_disk_full { "; make room in the agent's runtime directory" } else { "" };
+            format!("the agent's journal cannot be written, so nothing was done: {error}{advice}")
         })
     }
 

@@ -171,15 +171,14 @@ fn during<T>(pid: u32, work: impl FnOnce() -> Result<T>) -> Result<(f64, T)> {
 
 fn judged(kind: Kind, ours: &Attack, theirs: &Attack) -> Judged {
     if kind == Kind::Close {
-        let percent = |attack: &Attack| format!("{:.1} % of a core", attack.idle * 100.0);
+        let percent = |attack: &Attack| format!("{:.2} % of a core", attack.idle * 100.0);
         return Judged {
             what: "idle after a guest closed its channel".to_owned(),
             incumbent: percent(theirs),
             ours: percent(ours),
             goal: "0 %".to_owned(),
             is_met: ours.idle < 0.005,
-            otherwise: "ticks of 10 ms are counted; a listing of all domains may fall into the two seconds"
-                .to_owned(),
+            otherwise: "a listing of all domains may fall into the two seconds".to_owned(),
         };
     }
     let incumbent = match theirs.unanswered {

@@ -5,11 +5,13 @@
 
 use std::env;
 use std::fs;
-use std::io::{BufRead, BufReader, Read, Write, stdin, stdout};
+use std::io::{self, BufRead, BufReader, Read, Write, stdin, stdout};
 use std::process::{Command, Stdio};
 use std::thread::sleep;
 use std::time::Duration;
 
+use nix::time::ClockId;
+use nix::unistd::Pid;
 use virt::connect::Connect;
 
 use crate::error::{Result, unexpected};
@@ -72,13 +74,10 @@ pub(crate) fn hold_a_connection(uri: &str) -> Result<()> {
     Ok(())
 }
 
-/// The time that a process has been running on a core, from `/proc/PID/stat`, fields 14 and 15.
+/// The time that a process, all its threads of then and now, has been running on a core.
 pub(crate) fn processor_time(pid: u32) -> Result<Duration> {
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat"))?;
-    let (_, after_name) = stat.rsplit_once(')').ok_or_else(|| unexpected("stat has no name"))?;
-    let ticks: u64 =
-        after_name.split_whitespace().skip(11).take(2).filter_map(|n| n.parse::<u64>().ok()).sum();
-    Ok(Duration::from_millis(ticks * 10)) // USER_HZ is 100 for every program, time(7)
+    let clock = ClockId::pid_cpu_clock_id(Pid::from_raw(pid.cast_signed())).map_err(io::Error::from)?;
+    Ok(clock.now().map_err(io::Error::from)?.into())
 }
 
 /// The part of a core that a process takes in the next `span`.
