@@ -151,7 +151,9 @@ impl Daemon {
         };
         let (hints, heard) = mpsc::channel(QUEUE);
         let ends = hints.clone();
-        let (published, inventory) = watch::channel(Arc::new(Inventory::default()));
+        let journal = journal(config, hypervisor.is_simulated())?;
+        let remembered = Inventory::remembering(journal.0.elsewhere().clone());
+        let (published, inventory) = watch::channel(Arc::new(remembered));
         let census = Census::new(hypervisor.clone(), heard, published, config.reconcile_every);
         tasks.spawn(core("the inventory", async move { census.run().await }));
         let (spool, guests_dir) = (Spool::open(&config.spool_dir()), config.guests_dir());
@@ -168,7 +170,6 @@ impl Daemon {
 
         let (queue, work) = mpsc::channel(QUEUE);
         let patience = Patience { kill_after: config.kill_after, give_up_after: config.give_up_after };
-        let journal = journal(config, hypervisor.is_simulated())?;
         let orders = Orders::new(hypervisor.clone(), inventory.clone(), patience, queue, journal);
         let pulse = orders.clone();
         tasks.spawn(core("the pulse", async move { pulse.keep_the_pulse().await }));

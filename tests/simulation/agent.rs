@@ -130,7 +130,8 @@ fn begin(world: &Arc<World>, spawner: &Spawner, number: u64) {
     };
     let journal =
         Journal::open(Box::new(Tape { world: world.clone(), agent: number }), &content, "this boot");
-    let (published, inventory) = watch::channel(Arc::new(Inventory::default()));
+    let remembered = Inventory::remembering(journal.elsewhere().clone());
+    let (published, inventory) = watch::channel(Arc::new(remembered));
     let census = Census::new(hypervisor.clone(), heard, published, Duration::from_secs(30));
     spawner.begin(number, census.run());
     let (queue, work) = mpsc::channel(64);

@@ -68,7 +68,7 @@ pub struct Census {
 }
 
 impl Census {
-    /// A census of this hypervisor that publishes into `published`.
+    /// A census of this hypervisor that publishes into `published`, and begins with what that holds.
     #[must_use]
     pub fn new(
         hypervisor: Arc<dyn Hypervisor>,
@@ -76,12 +76,13 @@ impl Census {
         published: watch::Sender<Arc<Inventory>>,
         every: Duration,
     ) -> Self {
+        let inventory = Inventory::clone(&published.borrow());
         Self {
             hypervisor,
             hints,
             published,
             every,
-            inventory: Inventory::default(),
+            inventory,
             fresh: HashMap::new(),
             announced: HashMap::new(),
             looks: 0,
@@ -203,6 +204,10 @@ impl Census {
             self.announced.remove(&domain.uuid);
             self.inventory.put(domain);
         }
+        let inventory = &mut self.inventory;
+        inventory
+            .elsewhere
+            .retain(|uuid| inventory.domains.contains_key(uuid) || newer.contains(uuid));
         self.fresh.retain(|_, at| *at > begun);
         self.listed = begun;
         self.inventory.complete = true;
@@ -237,6 +242,7 @@ impl Census {
         let unchanged = {
             let last = self.published.borrow();
             last.complete == self.inventory.complete
+                && last.elsewhere == self.inventory.elsewhere
                 && last.domains.len() == self.inventory.domains.len()
                 && self
                     .inventory

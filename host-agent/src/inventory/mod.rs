@@ -7,7 +7,7 @@
 mod census;
 mod state;
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use fence_vmchannel_protocol::{Name, Target};
@@ -23,13 +23,25 @@ pub struct Inventory {
     /// Whether libvirt listed all its domains at least once.
     complete: bool,
     domains: HashMap<Uuid, Arc<Domain>>,
-    /// Those that were in the last moments of a migration when they were heard of last, known or not.
-    leaving: HashSet<Uuid>,
+    /// Those that were leaving for another host, or had moved there, when they were heard of last, known or not.
+    elsewhere: BTreeSet<Uuid>,
     /// Shared by all snapshots until a name changes.
     names: Arc<HashMap<Name, Uuid>>,
 }
 
 impl Inventory {
+    /// What is known before anything was seen: who was leaving, or had moved, when an agent of before heard of it last.
+    #[must_use]
+    pub fn remembering(elsewhere: BTreeSet<Uuid>) -> Self {
+        Self { elsewhere, ..Self::default() }
+    }
+
+    /// Those that were leaving for another host, or had moved there, when they were heard of last, known or not.
+    #[must_use]
+    pub fn elsewhere(&self) -> &BTreeSet<Uuid> {
+        &self.elsewhere
+    }
+
     /// The domain with this UUID.
     #[must_use]
     pub fn get(&self, uuid: Uuid) -> Option<&Arc<Domain>> {
@@ -59,20 +71,20 @@ impl Inventory {
     /// Takes what was seen of one domain. A process that lives is never forgotten, whatever libvirt and its files say; and
     /// a domain that moved away has moved until it runs here again: libvirt forgets that at its restart.
     fn put(&mut self, mut domain: Domain) {
-        if domain.standing == Standing::Active {
-            self.leaving.remove(&domain.uuid); // it stayed, or it runs again
-        }
         let old = self.get(domain.uuid).cloned();
         if let Some(old) = &old
             && (old.instance == domain.instance || old.is_alive())
         {
             domain.instance.clone_from(&old.instance);
         }
-        let was_going = self.leaving.contains(&domain.uuid)
-            || old.as_ref().is_some_and(|old| matches!(old.standing, Standing::Moved | Standing::Leaving));
         let runs_again = old.as_ref().is_some_and(|old| domain.is_alive() && domain.instance != old.instance);
-        if was_going && domain.standing == Standing::ShutOff && !runs_again {
-            domain.standing = Standing::Moved;
+        match domain.standing {
+            Standing::Active => drop(self.elsewhere.remove(&domain.uuid)), // it stayed, or it runs again
+            Standing::Leaving | Standing::Moved => drop(self.elsewhere.insert(domain.uuid)),
+            Standing::ShutOff if self.elsewhere.contains(&domain.uuid) && !runs_again => {
+                domain.standing = Standing::Moved;
+            }
+            Standing::ShutOff | Standing::Crashed | Standing::Unclear => {}
         }
         if let Some(old) = old {
             if *old == domain {
@@ -90,7 +102,7 @@ impl Inventory {
 
     /// It is in the last moments of a migration, or was: what is known of it may be older, or newer and blind to that.
     fn leaves(&mut self, uuid: Uuid) {
-        self.leaving.insert(uuid);
+        self.elsewhere.insert(uuid);
         let Some(domain) = self.get(uuid) else { return };
         let standing = match domain.standing {
             Standing::Active => Standing::Leaving,
@@ -104,7 +116,7 @@ impl Inventory {
     /// Forgets a domain that libvirt no longer knows, unless its process lives.
     fn forget(&mut self, uuid: Uuid) {
         if self.get(uuid).is_none_or(|domain| !domain.is_alive()) {
-            self.leaving.remove(&uuid);
+            self.elsewhere.remove(&uuid);
             self.remove(uuid);
         }
     }

@@ -9,7 +9,7 @@
 mod file;
 mod record;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::io;
 use std::time::Duration;
 
@@ -63,6 +63,7 @@ pub struct Journal {
     store: Box<dyn Store>,
     boot: String,
     orders: BTreeMap<OrderNumber, Known>,
+    elsewhere: BTreeSet<Uuid>,
     bytes: usize,
     rewrite_at: usize,
     full_at: usize,
@@ -82,6 +83,7 @@ impl Journal {
             store,
             boot: boot.to_owned(),
             orders: BTreeMap::new(),
+            elsewhere: BTreeSet::new(),
             bytes: 0,
             rewrite_at: REWRITE_AT,
             full_at: FULL_AT,
@@ -123,6 +125,19 @@ impl Journal {
     /// All orders that it knows of.
     pub fn orders(&self) -> impl Iterator<Item = (OrderNumber, &Known)> {
         self.orders.iter().map(|(number, known)| (*number, known))
+    }
+
+    /// Those that were leaving for another host, or had moved there, when they were heard of last.
+    #[must_use]
+    pub fn elsewhere(&self) -> &BTreeSet<Uuid> {
+        &self.elsewhere
+    }
+
+    /// These are elsewhere now, or on their way, and no others: libvirt may never say so again.
+    pub fn are_elsewhere(&mut self, now: &BTreeSet<Uuid>) {
+        let left = now.difference(&self.elsewhere).map(|domain| Record::Left { domain: *domain });
+        let back = self.elsewhere.difference(now).map(|domain| Record::Back { domain: *domain });
+        left.chain(back).collect::<Vec<_>>().into_iter().for_each(|record| self.must_write(record));
     }
 
     /// An order is about to act. It must not if this fails.
@@ -212,10 +227,10 @@ impl Journal {
     fn rewrite(&mut self) -> io::Result<()> {
         self.forget_old();
         let mut bytes = Record::Host { boot: self.boot.clone() }.to_line()?;
-        for (order, known) in &self.orders {
-            for record in known.records(*order) {
-                bytes.extend(record.to_line()?);
-            }
+        let left = self.elsewhere.iter().map(|domain| Record::Left { domain: *domain });
+        let orders = self.orders.iter().flat_map(|(order, known)| known.records(*order));
+        for record in left.chain(orders) {
+            bytes.extend(record.to_line()?);
         }
         self.store.replace(&bytes, SPARE)?;
         (self.bytes, self.rewrite_at) = (bytes.len(), REWRITE_AT.max(2 * bytes.len()));
@@ -273,10 +288,17 @@ impl Journal {
         match &record {
             Record::Acting(acting) => self.now = self.now.max(acting.accepted),
             Record::Ended { ended, .. } => self.now = self.now.max(ended.at),
-            Record::Host { .. } | Record::Off { .. } | Record::Joined { .. } | Record::Answered { .. } => {}
+            Record::Host { .. }
+            | Record::Left { .. }
+            | Record::Back { .. }
+            | Record::Off { .. }
+            | Record::Joined { .. }
+            | Record::Answered { .. } => {}
         }
         match record {
             Record::Host { .. } => {}
+            Record::Left { domain } => drop(self.elsewhere.insert(domain)),
+            Record::Back { domain } => drop(self.elsewhere.remove(&domain)),
             Record::Acting(acting) => {
                 let fresh = |acting| Known { acting, off: None, answered: BTreeMap::new(), ended: None };
                 let (number, acting) = (acting.order, *acting);

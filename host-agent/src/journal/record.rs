@@ -75,6 +75,16 @@ pub enum Record {
         /// The kernel's `boot_id`.
         boot: String,
     },
+    /// A domain is leaving for another host, or has moved there.
+    Left {
+        /// The domain.
+        domain: Uuid,
+    },
+    /// It stayed, runs here again, or is known no more.
+    Back {
+        /// The domain.
+        domain: Uuid,
+    },
     /// An order is about to act.
     Acting(Box<Acting>),
     /// One more request waits for it.

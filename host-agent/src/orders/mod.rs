@@ -204,12 +204,13 @@ impl Orders {
         }
     }
 
-    /// Forgets domains that are no more.
+    /// Forgets domains that are no more, and remembers beyond the agent's end which are elsewhere.
     pub fn retain(&self, now: &Inventory) {
+        let mut state = self.lock();
+        state.journal.are_elsewhere(now.elsewhere());
         if !now.is_complete() {
             return; // libvirt has not told yet which there are
         }
-        let mut state = self.lock();
         state.arbiter.retain(|uuid| now.get(uuid).is_some(), self.clock.now());
         state.journal.retain(|uuid| now.get(uuid).is_some());
         state.quotas.retain(|uuid, _| now.get(*uuid).is_some());

@@ -20,22 +20,18 @@ impl Carrier {
         let (mut inventory, left) = (self.orders.inventory.clone(), self.left.clone());
         let target = self.errand.permit.target();
         Box::pin(async move {
-            let mut before = None;
+            let (mut known, mut was_elsewhere) = (None, false);
             loop {
-                let now = inventory.borrow_and_update().get(target).cloned();
-                let standing = now.as_ref().map(|domain| domain.standing);
-                if before.as_ref().map(Arc::as_ptr) != now.as_ref().map(Arc::as_ptr) {
-                    match standing {
-                        Some(Standing::Leaving | Standing::Moved) => {
-                            left.send_replace(Some(Instant::now()));
-                        }
-                        Some(Standing::Active) => {
-                            left.send_replace(None);
-                        }
-                        Some(Standing::Crashed | Standing::ShutOff | Standing::Unclear) | None => {}
-                    }
+                let (domain, is_elsewhere) = {
+                    let now = inventory.borrow_and_update();
+                    (now.get(target).cloned(), now.elsewhere().contains(&target))
+                };
+                let is_active = domain.as_ref().is_some_and(|domain| domain.standing == Standing::Active);
+                let is_new = domain.as_ref().map(Arc::as_ptr) != known.as_ref().map(Arc::as_ptr);
+                if (is_new || is_elsewhere != was_elsewhere) && (is_elsewhere || is_active) {
+                    left.send_replace(is_elsewhere.then(Instant::now));
                 }
-                before = now;
+                (known, was_elsewhere) = (domain, is_elsewhere);
                 if inventory.changed().await.is_err() {
                     std::future::pending::<()>().await;
                 }

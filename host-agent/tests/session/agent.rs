@@ -97,15 +97,18 @@ impl Agent {
         let hypervisor: Arc<dyn Hypervisor> = host.clone();
         let mut tasks = JoinSet::new();
 
+        let journal = Journal::open(Box::new(paper.clone()), &paper.content(), "this boot");
         let (hints, heard) = mpsc::channel(16);
-        let (published, inventory) = watch::channel(Arc::new(Inventory::default()));
+        let remembered = Inventory::remembering(journal.elsewhere().clone());
+        let (published, inventory) = watch::channel(Arc::new(remembered));
         tasks.spawn(Census::new(hypervisor.clone(), heard, published, Duration::from_secs(30)).run());
         let (queue, work) = mpsc::channel(1024);
         tasks.spawn(carry_out(work));
 
         let patience = Patience { kill_after: GRACE, give_up_after: GIVE_UP };
-        let journal = (Journal::open(Box::new(paper.clone()), &paper.content(), "this boot"), since_boot);
+        let journal = (journal, since_boot);
         let orders = Orders::new(hypervisor.clone(), inventory.clone(), patience, queue, journal);
+        tasks.spawn(follow(orders.clone(), inventory.clone()));
         let (stopping, stop) = watch::channel(false);
         let (rules, policy) = watch::channel(Arc::new(Policy::default()));
         let (board, host_status) = (Board::default(), Facts::default());
@@ -174,12 +177,12 @@ impl Agent {
         &self.paper
     }
 
-    /// libvirt forgets this domain.
     /// What libvirt does meanwhile.
     pub(crate) fn host(&self) -> &Recorder {
         &self.host
     }
 
+    /// libvirt forgets this domain.
     pub(crate) fn undefines(&self, name: &str) {
         self.host.is_undefined(uuid_of(name));
     }
@@ -240,5 +243,13 @@ async fn carry_out(mut work: mpsc::Receiver<Work>) {
     while let Some(order) = work.recv().await {
         orders.spawn(order);
         while orders.try_join_next().is_some() {}
+    }
+}
+
+/// What the daemon does when domains come and go.
+async fn follow(orders: Arc<Orders>, mut inventory: watch::Receiver<Arc<Inventory>>) {
+    while inventory.changed().await.is_ok() {
+        let now = inventory.borrow_and_update().clone();
+        orders.retain(&now);
     }
 }

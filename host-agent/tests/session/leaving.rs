@@ -36,6 +36,44 @@ async fn a_source_that_is_stopped_in_its_last_moments_is_not_off_though_libvirt_
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_was_seen_to_leave_is_not_off_to_the_next_agent_either() {
+    let agent = beside_a_slow_one().await;
+    let mut guest = agent.guest("web1").await;
+    let asked = off("web2");
+    guest.sends(&asked);
+    pass(Duration::from_millis(600)).await;
+    agent.host().leaves(uuid_of("web2"));
+    pass(Duration::from_millis(10)).await;
+
+    let killed = agent.killed().await; // before the order's end
+    killed.ends("web2").await;
+    let agent = killed.starts_after(Duration::from_secs(1)).await;
+    let again = agent.guest("web1").await.asks(&asked).await;
+    let agent = agent.killed_and_started_after(Duration::from_secs(1)).await;
+    let anew = agent.guest("web1").await.asks_off("web2").await;
+    let now = agent.guest("web1").await.asks_status("web2").await;
+
+    let moved = Ruling::Failed(Reason::Moved);
+    assert_eq!([again.ruling, anew.ruling, now.ruling], [moved; 3], "{again:?} {anew:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_stayed_is_off_to_the_next_agent_if_it_is() {
+    let agent = beside_a_slow_one().await;
+    agent.host().leaves(uuid_of("web2"));
+    pass(Duration::from_millis(10)).await;
+    agent.host().stays();
+    pass(Duration::from_secs(31)).await; // the next full look
+
+    let killed = agent.killed().await;
+    killed.ends("web2").await;
+    let agent = killed.starts_after(Duration::from_secs(1)).await;
+
+    let verdict = agent.guest("web1").await.asks_off("web2").await;
+    assert_eq!(verdict.state, Some(PowerState::Off), "{verdict:?}");
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_slow_stop_alone_is_off() {
     let verdict = beside_a_slow_one().await.guest("web1").await.asks(&off("web2")).await;
 

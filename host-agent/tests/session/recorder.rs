@@ -60,6 +60,11 @@ impl Recorder {
         self.leaving.send_replace(Some(uuid));
     }
 
+    /// Its migration has failed: it runs on here.
+    pub(crate) fn stays(&self) {
+        self.leaving.send_replace(None);
+    }
+
     /// libvirt has not come to a start of before, or has.
     pub(crate) fn starts_late(&self, late: bool) {
         self.starting.send_replace(late);
