@@ -77,6 +77,10 @@ impl State {
         }
         self.tell("agent", |_| format!("is killed {when}"));
         self.agent.is_dying = true;
+        let now = self.now;
+        for machine in &mut self.machines {
+            machine.heard_leaving = machine.heard_leaving.filter(|heard| *heard < now); // it had no time to write it
+        }
         self.agent.hints = None;
         self.wires.iter().for_each(|line| line.wire.lock().unwrap().close());
         if self.strikes(Seen::JournalTorn) {

@@ -148,16 +148,18 @@ impl State {
         self.later(back, Effect::Back);
         // Where the agent may not have heard of it: the gap that docs/decisions/0005 names.
         let may_not_know = self.has_agents_that_end() || !self.hears_everything();
-        if daemon == Daemon::Down && !may_not_know {
-            self.forget_who_moved();
+        if daemon == Daemon::Down {
+            self.forget_who_moved(may_not_know);
         }
     }
 
     /// libvirt knows only until its restart that a domain was migrated.
-    fn forget_who_moved(&mut self) {
-        for machine in &mut self.machines {
-            if let Some(opinion) = &mut machine.libvirt
+    fn forget_who_moved(&mut self, may_not_know: bool) {
+        for machine in 0..self.machines.len() {
+            let is_forgotten = !may_not_know || self.is_remembered(machine);
+            if let Some(opinion) = &mut self.machines[machine].libvirt
                 && opinion.standing == Standing::Moved
+                && is_forgotten
             {
                 opinion.standing = Standing::ShutOff;
             }

@@ -167,6 +167,7 @@ impl State {
             pid_file: None,
             moving: None,
             has_left: false,
+            heard_leaving: None,
             was_ended: false,
             starts_late: false,
             last_free: 0,

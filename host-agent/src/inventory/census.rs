@@ -205,9 +205,7 @@ impl Census {
             self.inventory.put(domain);
         }
         let inventory = &mut self.inventory;
-        inventory
-            .elsewhere
-            .retain(|uuid| inventory.domains.contains_key(uuid) || newer.contains(uuid));
+        inventory.elsewhere.retain(|uuid| inventory.domains.contains_key(uuid) || newer.contains(uuid));
         self.fresh.retain(|_, at| *at > begun);
         self.listed = begun;
         self.inventory.complete = true;

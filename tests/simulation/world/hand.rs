@@ -163,6 +163,7 @@ impl Hypervisor for Hand {
             let changed = {
                 let mut state = self.world.lock();
                 if let Some(change) = state.agent.changes.pop_front().filter(|_| state.may_act(self.agent)) {
+                    state.is_heard(&change);
                     return change;
                 }
                 state.agent.changed.clone()

@@ -42,6 +42,8 @@ pub(crate) struct Machine {
     pub(crate) has_left: bool,
     /// unless somebody ended that: then it says shut off.
     pub(crate) was_ended: bool,
+    /// When an agent heard that it leaves, this time.
+    pub(crate) heard_leaving: Option<u64>,
     /// libvirt has not come to a start that the agent asked for.
     pub(crate) starts_late: bool,
     /// The last moment in which nobody ran it, or some process here did.
@@ -243,10 +245,11 @@ impl State {
         if self.daemon != Daemon::Up || !is_over || !of.libvirt.is_some_and(|known| known.active) {
             return;
         }
-        // What moved is known to libvirt until its restart and to the agent until its own, if it could see it: docs/decisions/0005.
+        // What moved is known to libvirt until its restart, and to agents that could see or hear of it: docs/decisions/0005 and 0026.
         // Coming back without arriving is as good as a restart.
         let (was_away, keeps) = (self.is_elsewhere(machine), of.is_defined);
-        let is_seen = was_away && (self.has_agents_that_end() || self.last_word() > 100);
+        let may_not_know = self.has_agents_that_end() || self.last_word() > 100;
+        let is_seen = was_away && may_not_know && !self.is_remembered(machine);
         let has_left = of.has_left && !of.was_ended || is_seen;
         let standing = if has_left { Standing::Moved } else { Standing::ShutOff };
         let of = &mut self.machines[machine];
@@ -264,6 +267,13 @@ impl State {
     /// Whether it runs on the other host.
     fn is_elsewhere(&self, machine: usize) -> bool {
         self.runs.iter().any(|run| run.machine == machine && run.alive && run.holds && !run.here)
+    }
+
+    /// Whether an agent heard that it leaves, and could write that down.
+    pub(crate) fn is_remembered(&self, machine: usize) -> bool {
+        let may_be_lost = [Seen::JournalFull, Seen::AgentDiesWriting, Seen::AgentHeldUp];
+        self.machines[machine].heard_leaving.is_some()
+            && !may_be_lost.into_iter().any(|fault| self.has(fault))
     }
 
     pub(crate) fn has_agents_that_end(&self) -> bool {

@@ -4,6 +4,7 @@
 //! is in its last moments libvirtd neither dies nor hangs: docs/decisions/0005 names that gap.
 
 use fence_vmchannel_host_agent::domain::{Job, Standing};
+use fence_vmchannel_host_agent::hypervisor::Change;
 
 use super::State;
 use super::effects::Effect;
@@ -65,6 +66,7 @@ impl State {
     fn begin_moving(&mut self, machine: usize, leaves: bool, source: usize, destination: usize) {
         let (token, fails) = (self.rng.next(), self.rng.chance(250));
         let phase = Phase::Copying;
+        self.machines[machine].heard_leaving = None;
         self.machines[machine].moving = Some(Moving { token, leaves, source, destination, phase, fails });
         self.tell("world", |s| {
             format!("{} migrates {}", s.name(machine), if leaves { "away" } else { "here" })
@@ -101,6 +103,15 @@ impl State {
         self.machines[machine].moving = Some(moving);
         let after = self.rng.between(20, 300);
         self.later(after, Effect::Move(machine, token));
+    }
+
+    /// An agent hears of this.
+    pub(super) fn is_heard(&mut self, change: &Change) {
+        if let Change::Leaves(uuid) = *change
+            && let Some(machine) = self.machine(uuid)
+        {
+            self.machines[machine].heard_leaving = Some(self.now);
+        }
     }
 
     fn opine(&mut self, machine: usize, standing: Standing) {
