@@ -61,7 +61,7 @@ pub enum Decision {
 struct Open {
     number: OrderNumber,
     power: Power,
-    /// Its target is proven off and is being started: who asks now asks about the new run.
+    /// Its target is gone and is to be started: who asks now asks about the new run.
     starting: bool,
     askers: Vec<Asked>,
 }
@@ -216,10 +216,10 @@ impl Arbiter {
         self.open.get(&target).map(|open| open.askers.clone()).unwrap_or_default()
     }
 
-    /// An order's target is proven off and is being started.
-    pub fn starting(&mut self, target: Uuid) {
+    /// An order's target is gone and is to be started, or runs again after all.
+    pub fn starting(&mut self, target: Uuid, is_starting: bool) {
         if let Some(open) = self.open.get_mut(&target) {
-            open.starting = true;
+            open.starting = is_starting;
         }
     }
 
@@ -262,7 +262,8 @@ impl Arbiter {
     }
 
     /// A guest whose end is decided may not act.
-    fn is_condemned(&self, (guest, instance): (Uuid, InstanceId)) -> bool {
+    #[must_use]
+    pub fn is_condemned(&self, (guest, instance): (Uuid, InstanceId)) -> bool {
         let open = self.open.get(&guest).is_some_and(|open| open.power != Power::On);
         open || self.condemned.get(&guest) == Some(&instance)
     }

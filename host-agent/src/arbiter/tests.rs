@@ -193,7 +193,7 @@ fn a_guest_whose_connection_breaks_with_each_order_is_not_locked_out() {
 fn a_reboot_whose_target_is_being_started_is_not_joined() {
     let mut arbiter = Arbiter::default();
     arbiter.accept(&application(1, 1, Power::Reboot, 3), NOW);
-    arbiter.starting(uuid(3));
+    arbiter.starting(uuid(3), true);
 
     let late = arbiter.accept(&application(2, 2, Power::Reboot, 3), NOW);
 

@@ -93,8 +93,8 @@ pub enum Event {
     Started,
     /// The target was not started.
     StartFailed(String),
-    /// What is about to be done cannot be written into the journal.
-    NotWritten(String),
+    /// What is about to be done must not be: it cannot be written into the journal, or nobody wants it any more.
+    NotBegun(Reason, String),
     /// The order's time is over.
     DeadlinePassed,
 }
@@ -157,8 +157,7 @@ pub struct Order {
 
 use Event::{
     Confirmed, DeadlinePassed, FoundAgain, GraceOver, JobAborted, KillFailed, LibvirtIsSilent, LookIsOld,
-    NotWritten, ProcessGone, RunsAgain, StartFailed, Started, StopReturned, StoppedAndForgotten,
-    Unconfirmable,
+    NotBegun, ProcessGone, RunsAgain, StartFailed, Started, StopReturned, StoppedAndForgotten, Unconfirmable,
 };
 use State::{Aborting, Confirming, Done, Killing, Looking, LookingAgain, Starting, Stopping};
 
@@ -267,8 +266,8 @@ impl Order {
                 failed(Reason::Timeout, "libvirt did not stop it in time".into())
             }
 
-            (Stopping { .. } | Killing { .. } | Starting(None), NotWritten(why)) => failed(Reason::Busy, why),
-            (Starting(Some(proof)), NotWritten(why)) => (Done(Outcome::Restarted(proof, Err(why))), None),
+            (Stopping { .. } | Killing { .. } | Starting(None), NotBegun(reason, why)) => failed(reason, why),
+            (Starting(Some(proof)), NotBegun(_, why)) => (Done(Outcome::Restarted(proof, Err(why))), None),
 
             (Confirming { proof, .. }, Confirmed(Ok(Standing::ShutOff))) => off(power, proof),
             (Confirming { proof, doubt: Doubt::Old, .. }, StoppedAndForgotten) => off(power, proof),

@@ -9,6 +9,7 @@ use std::io::ErrorKind;
 use std::sync::Arc;
 use std::time::Duration;
 
+use fence_vmchannel_protocol::{Power, Reason};
 use futures_util::FutureExt;
 use futures_util::future::{BoxFuture, join};
 use futures_util::stream::{FuturesUnordered, StreamExt};
@@ -20,14 +21,10 @@ use super::errand::Errand;
 use super::find::{SECOND_LOOK_WITHIN, ask_for_job, find, runs_again};
 use super::open::{OpenOrder, View};
 use crate::audit::Ended;
-use crate::domain::{Domain, Instance, InstanceId, Sighting, Standing};
+use crate::domain::{Domain, Instance, InstanceId, Standing};
 use crate::hypervisor::{CallError, Recipe, WORD_IS_GOOD_FOR};
-use crate::inventory::settled;
 use crate::order::{Event, Found, Order, Outcome, Proof, Step};
 use crate::policy::Permit;
-
-/// How long a start waits for a libvirt that is away.
-const START_PATIENCE: Duration = Duration::from_secs(10);
 
 /// What a step brought: an event, and the instance that was found.
 pub(super) type Brought = (Event, Option<Instance>);
@@ -40,7 +37,7 @@ pub(super) struct Carrier {
     pub(super) instance: Option<Instance>,
     /// The instance whose end is awaited already, and was not told of yet.
     watched: Option<InstanceId>,
-    recipe: watch::Sender<Option<Recipe>>,
+    pub(super) recipe: watch::Sender<Option<Recipe>>,
     /// libvirt's call to stop it: a start must not overtake it.
     pub(super) call: watch::Sender<Call>,
     /// When what is known of it was looked for.
@@ -51,6 +48,8 @@ pub(super) struct Carrier {
     pub(super) left: watch::Sender<Option<Instant>>,
     /// A look is to wait for starts that are under way.
     is_to_wait: bool,
+    /// What was proven to those that had asked before this moment, when somebody else had joined since.
+    earlier: Option<(Instant, Outcome)>,
 }
 
 /// libvirt's call to stop a target.
@@ -88,9 +87,9 @@ pub(super) async fn carry_out(orders: Arc<Orders>, errand: Errand, view: watch::
                 (order, _) = order.on(Event::DeadlinePassed); // the agent was held up
                 continue;
             }
-            let noted = carrier.note(step, &order);
-            if let Err(why) = noted {
-                (order, _) = order.on(Event::NotWritten(why));
+            let may_begin = if acted { Ok(()) } else { carrier.is_wanted(step, &order) };
+            if let Err(not_begun) = may_begin.and_then(|()| carrier.note(step, &order)) {
+                (order, _) = order.on(not_begun);
                 continue;
             }
             if let Some(failed) = carrier.take(step, &mut steps) {
@@ -114,8 +113,13 @@ pub(super) async fn carry_out(orders: Arc<Orders>, errand: Errand, view: watch::
         }
         let event = carrier.as_it_was_seen(event);
         carrier.learn(&event, instance);
+        carrier.shut(&event);
         (order, step) = order.on(event);
-        if carrier.is_stale(&order, step) || carrier.may_be_started(&order) {
+        let may_be_started = carrier.may_be_started(&order);
+        if may_be_started || carrier.is_stale(&order, step) {
+            if !may_be_started {
+                carrier.earlier = carrier.proven(&order).or(carrier.earlier.take());
+            }
             let (again, look) = carrier.errand.beginning();
             (order, step) = (again, Some(look));
         }
@@ -138,8 +142,21 @@ impl Carrier {
         let (recipe, call) = (watch::channel(errand.recipe()).0, watch::channel(Call::None).0);
         let [looked, asked] = [(); 2].map(|()| watch::channel(Instant::now()).0);
         let (left, is_to_wait) = (watch::channel(None).0, false);
-        let (instance, watched) = (None, None);
-        Self { orders, errand, domain, instance, watched, recipe, call, looked, asked, left, is_to_wait }
+        let (instance, watched, earlier) = (None, None, None);
+        Self {
+            orders,
+            errand,
+            domain,
+            instance,
+            watched,
+            recipe,
+            call,
+            looked,
+            asked,
+            left,
+            is_to_wait,
+            earlier,
+        }
     }
 
     /// Whether this is the process that is to be stopped now.
@@ -176,8 +193,25 @@ impl Carrier {
         self.is_to_wait
     }
 
+    /// What is proven to those that asked before the last look.
+    fn proven(&self, order: &Order) -> Option<(Instant, Outcome)> {
+        let outcome = order.outcome().filter(|outcome| matches!(outcome, Outcome::Off(_)))?;
+        Some((*self.looked.borrow(), outcome.clone()))
+    }
+
+    /// A reboot whose target is gone is joined no more: who asks now asks about what runs next.
+    fn shut(&self, event: &Event) {
+        let is_gone = matches!(event, Event::ProcessGone(_, false));
+        if self.errand.permit.power() == Power::Reboot && (is_gone || *event == Event::RunsAgain) {
+            let mut state = self.orders.lock();
+            let joined = state.running.get(&self.errand.number).and_then(|running| running.joined);
+            let is_stale = joined.is_some_and(|joined| joined > *self.looked.borrow());
+            state.arbiter.starting(self.errand.permit.target(), is_gone && !is_stale);
+        }
+    }
+
     /// Writes into the journal what is about to be done, before it is done.
-    fn note(&mut self, step: Step, order: &Order) -> Result<(), String> {
+    fn note(&mut self, step: Step, order: &Order) -> Result<(), Event> {
         if !step.acts() {
             return Ok(());
         }
@@ -198,7 +232,8 @@ impl Carrier {
         written.map_err(|error| {
             let is_disk_full = error.kind() == ErrorKind::StorageFull;
             let advice = if is_disk_full { "; make room in the agent's runtime directory" } else { "" };
-            format!("the agent's journal cannot be written, so nothing was done: {error}{advice}")
+            let why = format!("the agent's journal cannot be written, so nothing was done: {error}{advice}");
+            Event::NotBegun(Reason::Busy, why)
         })
     }
 
@@ -208,6 +243,7 @@ impl Carrier {
             instance: self.instance.clone(),
             proof: order.proof(),
             outcome: order.outcome().cloned(),
+            earlier: self.earlier.clone(),
         }
     }
 
@@ -245,7 +281,7 @@ impl Carrier {
                 steps.push(self.silence(answered));
             }
             Step::Start => {
-                self.orders.lock().arbiter.starting(self.errand.permit.target());
+                self.orders.lock().arbiter.starting(self.errand.permit.target(), true);
                 steps.push(self.start());
             }
         }
@@ -341,49 +377,7 @@ impl Carrier {
             }
         }))
     }
-
-    fn start(&self) -> BoxFuture<'static, Brought> {
-        let (orders, permit, domain) = (self.orders.clone(), self.errand.permit.clone(), self.domain.clone());
-        let (mut call, recipe) = (self.call.subscribe(), self.recipe.borrow().clone());
-        let left = self.left.subscribe();
-        Box::pin(async move {
-            let transient = domain.as_ref().is_some_and(|domain| !domain.persistent);
-            let recipe = match recipe {
-                None if transient => {
-                    let why = "it is transient and its definition is gone with it: start it from its XML";
-                    return (Event::StartFailed(why.into()), None);
-                }
-                recipe => recipe.unwrap_or(Recipe::Defined),
-            };
-            let _ = call.wait_for(Call::is_over).await;
-            let standing = match &domain {
-                Some(domain) => settled(&*orders.hypervisor, domain, || ()).await.ok(),
-                None => None,
-            };
-            if left.borrow().is_some() || matches!(standing, Some(Standing::Moved | Standing::Leaving)) {
-                let why = "somebody started it meanwhile, and it moved to another host";
-                return (Event::StartFailed(why.into()), None);
-            }
-            let patience = Instant::now() + START_PATIENCE;
-            loop {
-                match orders.hypervisor.start(&permit, &recipe).await {
-                    Ok(()) => break,
-                    Err(CallError::Unreachable(_)) if Instant::now() < patience => sleep(RETRY_START).await,
-                    Err(error) => return (Event::StartFailed(error.to_string()), None),
-                }
-            }
-            let runs = match &domain {
-                Some(domain) => matches!(orders.hypervisor.instance_read(domain).await, Sighting::Runs(_)),
-                None => false,
-            };
-            let ended = "libvirt says started, but there is no process".to_owned();
-            (if runs { Event::Started } else { Event::StartFailed(ended) }, None)
-        })
-    }
 }
-
-/// How soon a start is tried again while libvirt is away.
-const RETRY_START: Duration = Duration::from_millis(250);
 
 fn after(time: Duration, event: Event) -> BoxFuture<'static, Brought> {
     Box::pin(async move {

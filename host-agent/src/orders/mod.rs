@@ -4,6 +4,7 @@
 //!
 //! Invariant: the arbiter decides under one lock, so acceptance is one sequence; an order goes on when its asker is gone.
 
+mod begin;
 mod carry;
 mod clock;
 mod confirm;
@@ -146,6 +147,7 @@ impl Orders {
             let why = "the agent was held up and cannot tell how old this request is: ask again";
             return Taken::Verdict(Verdict::failed(Reason::Busy, why));
         }
+        let is_new = !state.arbiter.knows(&application);
         let decision = state.arbiter.accept(&application, self.now());
         let quota = state.quotas.entry(permit.asker().uuid()).or_default().clone();
         audit::accepted(&permit, request.id, &decision, &quota);
@@ -160,7 +162,7 @@ impl Orders {
                     let until = self.now() + request.timeout;
                     if let Some(running) = state.running.get_mut(&number) {
                         running.until = running.until.max(until);
-                        running.joined = Some(Instant::now());
+                        running.joined = if is_new { Some(Instant::now()) } else { running.joined };
                     }
                     state.journal.joined(number, Asked { guest, request: request.id }, until);
                     Taken::Ticket(Box::new(Ticket::new(self.clone(), guest, request, (number, running))))

@@ -8,6 +8,7 @@
 use std::sync::Arc;
 
 use fence_vmchannel_protocol::{Phase, Reason, Verdict};
+use tokio::time::Instant;
 use uuid::Uuid;
 
 use super::Orders;
@@ -24,11 +25,13 @@ pub(super) struct View {
     pub(super) instance: Option<Instance>,
     pub(super) proof: Option<Proof>,
     pub(super) outcome: Option<Outcome>,
+    /// What is proven to those that had asked before this moment.
+    pub(super) earlier: Option<(Instant, Outcome)>,
 }
 
 impl Default for View {
     fn default() -> Self {
-        Self { phase: Phase::Accepted, instance: None, proof: None, outcome: None }
+        Self { phase: Phase::Accepted, instance: None, proof: None, outcome: None, earlier: None }
     }
 }
 
@@ -67,6 +70,12 @@ impl Drop for OpenOrder {
 }
 
 impl View {
+    /// The order's verdict for whoever asked then, once there is one.
+    pub(super) fn verdict_for(&self, asked: Instant) -> Option<Verdict> {
+        let earlier = self.earlier.as_ref().filter(|(before, _)| asked <= *before);
+        earlier.map(|(_, outcome)| reply::verdict_of(outcome)).or_else(|| self.verdict())
+    }
+
     /// The order's verdict, once it has ended.
     pub(super) fn verdict(&self) -> Option<Verdict> {
         let outcome = self.outcome.as_ref()?;

@@ -41,7 +41,7 @@ pub(super) fn all(orders: &Arc<Orders>) {
         let (sender, view) = watch::channel(View::default());
         let (target, until) = (known.acting.permit.target(), known.acting.until);
         state.running.insert(number, Running { view, target, until, joined: None });
-        state.arbiter.starting(target); // who asks now asks about what is there now
+        state.arbiter.starting(target, true); // who asks now asks about what is there now
         slot.send(Box::pin(resume(orders.clone(), known, sender)));
     }
 }
@@ -61,7 +61,7 @@ async fn resume(orders: Arc<Orders>, known: Known, view: watch::Sender<View>) {
     };
     let (number, permit, accepted) =
         (before.acting.order, before.acting.permit.clone(), before.acting.accepted);
-    let deadline = left.max(LEAST);
-    let errand = Errand::new(number, permit, accepted, orders.patience.kill_after, deadline);
+    let (grace, deadline) = (orders.patience.kill_after.min(left / 2), left.max(LEAST));
+    let errand = Errand::new(number, permit, accepted, grace, deadline);
     carry_out(orders, errand.resumed(before), view).await;
 }

@@ -61,7 +61,7 @@ impl Ticket {
     pub async fn next(&mut self) -> Reply {
         loop {
             let view = self.view.borrow_and_update().clone();
-            if let Some(verdict) = view.verdict() {
+            if let Some(verdict) = view.verdict_for(self.begun) {
                 return self.close(verdict);
             }
             let due = self.next_progress.min(self.deadline);
@@ -99,15 +99,16 @@ impl Ticket {
     }
 
     fn close(&self, verdict: Verdict) -> Reply {
+        let (asked, now) = (Asked { guest: self.guest, request: self.request }, self.orders.now());
+        let mut state = self.orders.lock();
+        let verdict = state.arbiter.given(&asked).cloned().unwrap_or(verdict); // on another channel, or to all
         let verdict = Verdict {
             uuid: Some(self.target),
-            took: Some(self.begun.elapsed()),
+            took: verdict.took.or(Some(self.begun.elapsed())),
             simulated: self.orders.hypervisor.is_simulated(),
             ..verdict
         };
         debug_assert!(verdict.state != Some(PowerState::Off) || verdict.evidence.is_some());
-        let (asked, now) = (Asked { guest: self.guest, request: self.request }, self.orders.now());
-        let mut state = self.orders.lock();
         state.journal.answered(self.number, asked, &verdict);
         state.arbiter.answered(self.guest, self.request, &verdict, now);
         Reply { id: self.request, body: Body::Verdict(verdict) }

@@ -74,7 +74,7 @@ impl Carrier {
             | Event::RunsAgain
             | Event::Started
             | Event::StartFailed(_)
-            | Event::NotWritten(_)
+            | Event::NotBegun(..)
             | Event::DeadlinePassed => event,
         }
     }

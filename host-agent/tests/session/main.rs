@@ -45,4 +45,6 @@ mod rules;
 #[cfg(test)]
 mod signed;
 #[cfg(test)]
+mod silent;
+#[cfg(test)]
 mod stubborn;

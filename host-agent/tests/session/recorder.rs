@@ -11,7 +11,7 @@ use fence_vmchannel_host_agent::hypervisor::simulated::{Entry, Simulated};
 use fence_vmchannel_host_agent::hypervisor::{CallError, Change, Hypervisor, Recipe};
 use fence_vmchannel_host_agent::policy::Permit;
 use tokio::sync::watch;
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep};
 use uuid::Uuid;
 
 pub(crate) struct Recorder {
@@ -21,7 +21,12 @@ pub(crate) struct Recorder {
     leaving: watch::Sender<Option<Uuid>>,
     /// A start of before is under way.
     starting: watch::Sender<bool>,
+    /// Questions about one domain are not answered.
+    silent: watch::Sender<bool>,
 }
+
+/// How long the agent waits for what libvirt knows of one domain.
+const STANDING_WITHIN: Duration = Duration::from_secs(5);
 
 impl Recorder {
     pub(crate) fn of(entries: Vec<Entry>) -> Self {
@@ -31,6 +36,7 @@ impl Recorder {
             done: Mutex::default(),
             leaving: watch::channel(None).0,
             starting: watch::channel(false).0,
+            silent: watch::channel(false).0,
         }
     }
 
@@ -70,10 +76,23 @@ impl Recorder {
         self.starting.send_replace(late);
     }
 
+    /// libvirt hangs: it answers nothing that is asked about one domain.
+    pub(crate) fn is_silent(&self) {
+        self.silent.send_replace(true);
+    }
+
     /// What libvirt says of it: once its process is gone, only that it is shut off.
     fn said(&self, domain: Domain) -> Domain {
         let is_leaving = *self.leaving.borrow() == Some(domain.uuid) && domain.is_alive();
         Domain { standing: if is_leaving { Standing::Leaving } else { domain.standing }, ..domain }
+    }
+
+    async fn answers_within(&self, within: Duration) -> Result<(), CallError> {
+        if *self.silent.borrow() {
+            sleep(within).await;
+            return Err(CallError::Deadline(within));
+        }
+        Ok(())
     }
 
     fn record(&self, what: &str, permit: &Permit) {
@@ -120,10 +139,12 @@ impl Hypervisor for Recorder {
     }
 
     async fn standing(&self, uuid: Uuid) -> Result<Standing, CallError> {
+        self.answers_within(STANDING_WITHIN).await?;
         self.simulated.standing(uuid).await
     }
 
     async fn job(&self, permit: &Permit, within: Duration) -> Result<Job, CallError> {
+        self.answers_within(within).await?;
         self.simulated.job(permit, within).await
     }
 

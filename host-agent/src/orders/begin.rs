@@ -1,0 +1,83 @@
+//! Begins what an order does, if anybody wants it still, and starts its target.
+//!
+//! In:  an order's carrier. Out: what a start brought.
+//!
+//! Invariant: nothing is begun for those that have given up, or that are fenced themselves; no start overtakes a stop, and nothing
+//! is started here that may run elsewhere.
+
+use std::time::Duration;
+
+use fence_vmchannel_protocol::Reason;
+use futures_util::future::BoxFuture;
+use tokio::time::{Instant, sleep};
+
+use super::carry::{Brought, Call, Carrier};
+use crate::domain::{Sighting, Standing};
+use crate::hypervisor::{CallError, Recipe};
+use crate::inventory::settled;
+use crate::order::{Event, Order, Step};
+
+/// How long, and how often, a start is tried again while libvirt is away.
+const START_PATIENCE: Duration = Duration::from_secs(10);
+const RETRY_START: Duration = Duration::from_millis(250);
+
+impl Carrier {
+    /// Whether somebody still waits for what would be the order's first act, and may want it. What was proven off is started
+    /// in any case.
+    pub(super) fn is_wanted(&self, step: Step, order: &Order) -> Result<(), Event> {
+        if !step.acts() || order.proof().is_some() {
+            return Ok(());
+        }
+        let not_begun =
+            |reason, why: &str| Err(Event::NotBegun(reason, format!("{why}, so nothing was done")));
+        let (asker, target) = (self.errand.permit.asker(), self.errand.permit.target());
+        let (state, now) = (self.orders.lock(), self.orders.now());
+        if state.running.get(&self.errand.number).is_some_and(|running| running.until <= now) {
+            return not_begun(Reason::Timeout, "nobody waits for it any more");
+        }
+        let is_of_one = asker.uuid() != target && state.arbiter.askers(target).len() <= 1;
+        if is_of_one && state.arbiter.is_condemned((asker.uuid(), asker.instance())) {
+            return not_begun(Reason::Condemned, "who asked for it is being fenced");
+        }
+        Ok(())
+    }
+
+    pub(super) fn start(&self) -> BoxFuture<'static, Brought> {
+        let (orders, permit, domain) = (self.orders.clone(), self.errand.permit.clone(), self.domain.clone());
+        let (mut call, recipe) = (self.call.subscribe(), self.recipe.borrow().clone());
+        let left = self.left.subscribe();
+        Box::pin(async move {
+            let transient = domain.as_ref().is_some_and(|domain| !domain.persistent);
+            let recipe = match recipe {
+                None if transient => {
+                    let why = "it is transient and its definition is gone with it: start it from its XML";
+                    return (Event::StartFailed(why.into()), None);
+                }
+                recipe => recipe.unwrap_or(Recipe::Defined),
+            };
+            let _ = call.wait_for(Call::is_over).await;
+            let standing = match &domain {
+                Some(domain) => settled(&*orders.hypervisor, domain, || ()).await.ok(),
+                None => None,
+            };
+            if left.borrow().is_some() || matches!(standing, Some(Standing::Moved | Standing::Leaving)) {
+                let why = "somebody started it meanwhile, and it moved to another host";
+                return (Event::StartFailed(why.into()), None);
+            }
+            let patience = Instant::now() + START_PATIENCE;
+            loop {
+                match orders.hypervisor.start(&permit, &recipe).await {
+                    Ok(()) => break,
+                    Err(CallError::Unreachable(_)) if Instant::now() < patience => sleep(RETRY_START).await,
+                    Err(error) => return (Event::StartFailed(error.to_string()), None),
+                }
+            }
+            let runs = match &domain {
+                Some(domain) => matches!(orders.hypervisor.instance_read(domain).await, Sighting::Runs(_)),
+                None => false,
+            };
+            let ended = "libvirt says started, but there is no process".to_owned();
+            (if runs { Event::Started } else { Event::StartFailed(ended) }, None)
+        })
+    }
+}

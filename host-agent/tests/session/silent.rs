@@ -1,0 +1,131 @@
+//! Orders whose libvirt hangs: they take their time, in which others ask, give up, and are fenced themselves.
+
+use std::time::Duration;
+
+use fence_vmchannel_host_agent::hypervisor::simulated::Entry;
+use fence_vmchannel_protocol::{Evidence, Power, PowerState, Reason, Request, Ruling};
+
+use crate::agent::{Agent, domain};
+use crate::clock::pass;
+use crate::guest::{off, power};
+
+/// libvirt's word is waited for a second before a kill, and half a second after it.
+const LOOKING: Duration = Duration::from_millis(500);
+const CONFIRMING: Duration = Duration::from_millis(1200);
+
+async fn beside_a_hung_libvirt() -> Agent {
+    let agent = Agent::with_clusters([("web", ["web1", "web2", "web3"])]).await;
+    agent.host().is_silent();
+    agent
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_joins_when_the_target_is_gone_takes_no_verdict_from_who_asked_before() {
+    let agent = beside_a_hung_libvirt().await;
+    let (mut early, mut late) = (agent.guest("web1").await, agent.guest("web3").await);
+    let (asked, also_asked) = (off("web2"), off("web2"));
+
+    early.sends(&asked);
+    pass(CONFIRMING).await;
+    assert!(!agent.runs("web2"));
+    late.sends(&also_asked);
+    let verdict = early.hears_of(&asked).await.verdict;
+    let unproven = late.hears_of(&also_asked).await.verdict;
+
+    assert_eq!(verdict.evidence, Some(Evidence::ProcessGone), "{verdict:?}");
+    assert!(verdict.took.unwrap() < Duration::from_secs(2), "{verdict:?}");
+    assert_eq!(unproven.ruling, Ruling::Failed(Reason::UnknownState), "it may have been started since");
+    assert_eq!(early.asks(&asked).await, verdict, "also when it asks again");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_repeat_does_not_make_a_proof_older_than_its_question() {
+    let agent = beside_a_hung_libvirt().await;
+    let (mut guest, mut again) = (agent.guest("web1").await, agent.guest("web1").await);
+    let asked = off("web2");
+
+    guest.sends(&asked);
+    pass(CONFIRMING).await;
+    again.sends(&asked);
+    let verdicts = [guest.hears_of(&asked).await.verdict, again.hears_of(&asked).await.verdict];
+
+    assert!(verdicts.iter().all(|verdict| verdict.state == Some(PowerState::Off)), "{verdicts:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_reboot_whose_target_is_gone_is_not_joined() {
+    let agent = beside_a_hung_libvirt().await;
+    let (mut early, mut late) = (agent.guest("web1").await, agent.guest("web3").await);
+    let asked = power(Power::Reboot, "web2");
+
+    early.sends(&asked);
+    pass(CONFIRMING).await;
+    let too_late = late.asks_reboot("web2").await;
+    let verdict = early.hears_of(&asked).await.verdict;
+
+    assert_eq!(too_late.ruling, Ruling::Refused(Reason::Busy));
+    assert_eq!((verdict.ruling, verdict.state), (Ruling::Done, Some(PowerState::On)), "{verdict:?}");
+    assert!(agent.runs("web2"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_nobody_waits_for_any_more_is_not_begun() {
+    let agent = beside_a_hung_libvirt().await;
+    let hasty = Request { timeout: Duration::from_millis(900), ..off("web2") };
+
+    let verdict = agent.guest("web1").await.asks(&hasty).await;
+    pass(Duration::from_secs(10)).await;
+
+    assert_eq!(verdict.ruling, Ruling::Failed(Reason::Timeout));
+    assert!(agent.runs("web2"), "who asks next hears of what is then");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_only_a_condemned_guest_asked_for_is_not_begun() {
+    let agent = beside_a_hung_libvirt().await;
+    let (mut survivor, mut condemned) = (agent.guest("web1").await, agent.guest("web2").await);
+    let asked = off("web2");
+
+    condemned.sends(&off("web3"));
+    pass(LOOKING).await;
+    survivor.sends(&asked);
+    let verdict = survivor.hears_of(&asked).await.verdict;
+    pass(Duration::from_secs(10)).await;
+
+    assert_eq!(verdict.evidence, Some(Evidence::ProcessGone));
+    assert!(agent.runs("web3"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_somebody_else_asked_for_too_is_done_though_who_asked_first_is_condemned() {
+    let agent = Agent::with_clusters([("web", ["web1", "web2", "web3", "web4"])]).await;
+    agent.host().is_silent();
+    let (mut one, mut other) = (agent.guest("web1").await, agent.guest("web4").await);
+    let (asked, also_asked) = (off("web2"), off("web3"));
+
+    agent.guest("web2").await.sends(&off("web3"));
+    pass(LOOKING).await;
+    one.sends(&asked);
+    other.sends(&also_asked);
+    let verdicts = [one.hears_of(&asked).await.verdict, other.hears_of(&also_asked).await.verdict];
+
+    assert!(verdicts.iter().all(|verdict| verdict.state == Some(PowerState::Off)), "{verdicts:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_request_on_two_channels_has_one_verdict_though_their_times_end_apart() {
+    let stubborn = Entry { stubborn: true, ..domain("web2", "web") };
+    let agent = Agent::with_domains(vec![domain("web1", "web"), stubborn, domain("web3", "web")]).await;
+    let (mut guest, mut again) = (agent.guest("web1").await, agent.guest("web1").await);
+    let hasty = Request { timeout: Duration::from_secs(4), ..off("web2") };
+
+    agent.guest("web3").await.sends(&off("web2")); // which takes five seconds
+    pass(Duration::from_millis(10)).await;
+    guest.sends(&hasty);
+    pass(Duration::from_secs(3)).await;
+    again.sends(&hasty);
+    let verdicts = [guest.hears_of(&hasty).await.verdict, again.hears_of(&hasty).await.verdict];
+
+    assert_eq!(verdicts[0].ruling, Ruling::Failed(Reason::Timeout));
+    assert_eq!(verdicts[1], verdicts[0]);
+}
