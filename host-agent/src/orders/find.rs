@@ -113,7 +113,8 @@ pub(super) async fn ask_for_job(
 ) -> Found {
     let until = Instant::now() + JOB_PATIENCE;
     loop {
-        asked.send_replace(Instant::now());
+        let begun = Instant::now();
+        asked.send_replace(begun);
         match hypervisor.job(permit, within).await {
             Ok(Job::None) => return Found::Running,
             Ok(Job::Leaving) => return Found::Leaving,
@@ -126,6 +127,7 @@ pub(super) async fn ask_for_job(
                 return Found::Unattended;
             }
             // Calls that are under way end meanwhile: what is left hangs.
+            Err(CallError::Busy) if begun.elapsed() > JOB_PATIENCE => {} // the agent was held up
             Err(CallError::Busy) if Instant::now() > until => return Found::Unattended,
             Err(CallError::Failed(why)) if Instant::now() > until => return Found::Nothing(why),
             Err(CallError::Busy | CallError::Failed(_) | CallError::NotRunning) => sleep(RETRY_JOB).await,

@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::Semaphore;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 use uuid::Uuid;
 use virt::connect::Connect;
 
@@ -22,6 +22,9 @@ use crate::hypervisor::CallError;
 const LOOKS: usize = 6;
 /// Questions of orders at the same time.
 const DECISIONS: usize = 8;
+/// A deadline that is noticed so much later passed while this process was held up: the answer may be there, unread, and libvirt is
+/// not silent.
+pub(super) const HELD_UP: Duration = Duration::from_millis(100);
 /// Calls of one lane that hang after their deadline, before no more are begun. libvirtd's own threads are 20 by default.
 const MAX_HUNG: usize = 8;
 
@@ -135,8 +138,13 @@ impl Pool {
             Lane::Decide => &self.decisions,
             Lane::Act => &self.acts,
         };
+        let passed = |since: Instant| match lane {
+            Lane::Look | Lane::Decide if since.elapsed() > deadline + HELD_UP => CallError::Busy,
+            Lane::Look | Lane::Decide | Lane::Act => CallError::Deadline(deadline),
+        };
+        let begun = Instant::now();
         let turn = timeout(deadline, self.turns.take((about, lane))).await;
-        let turn = turn.map_err(|_| CallError::Deadline(deadline))?.map_err(|_| stopping())?;
+        let turn = turn.map_err(|_| passed(begun))?.map_err(|_| stopping())?;
         let place = timeout(deadline, track.places.acquire()).await.map_err(|_| CallError::Busy)?;
         let _place = place.map_err(|_| stopping())?;
         if track.threads.are_exhausted() {
@@ -155,9 +163,8 @@ impl Pool {
             idle.put(link);
             result
         };
-        timeout(deadline, track.threads.run(on_a_link))
-            .await
-            .unwrap_or(Ok(Err(CallError::Deadline(deadline))))?
+        let begun = Instant::now();
+        timeout(deadline, track.threads.run(on_a_link)).await.unwrap_or_else(|_| Err(passed(begun)))?
     }
 }
 

@@ -2,6 +2,7 @@ use virt::connect::Connect;
 use virt::domain::Domain as Handle;
 
 use super::act::{self, Started};
+use super::pool::HELD_UP;
 use super::*;
 
 const DOMAIN: Uuid = Uuid::from_u128(5);
@@ -127,6 +128,23 @@ async fn a_call_past_its_deadline_is_left_behind_and_others_go_on() {
     assert_eq!((hung, same, next), (late.clone(), late, Ok(true)), "nothing overtakes what hangs");
     drop(gate);
     assert_eq!(pool.call((Lane::Act, DOMAIN), Duration::from_secs(20), is_alive).await, Ok(true));
+}
+
+#[tokio::test]
+async fn a_deadline_that_passes_while_the_agent_is_held_up_is_no_silence_of_libvirts() {
+    let pool = small_pool();
+    let (gate, passage) = gate();
+    let deadline = Duration::from_millis(50);
+    let ask = |lane, passage: Arc<Mutex<std::sync::mpsc::Receiver<()>>>| {
+        pool.call((lane, DOMAIN), deadline, move |_| Ok(passage.lock().unwrap().recv().is_ok()))
+    };
+    let held_up = async { std::thread::sleep(deadline + 2 * HELD_UP) };
+
+    let (asked, ()) = tokio::join!(ask(Lane::Decide, passage.clone()), held_up);
+    let silent = ask(Lane::Look, passage).await;
+    drop(gate);
+
+    assert_eq!((asked, silent), (Err(CallError::Busy), Err(CallError::Deadline(deadline))));
 }
 
 #[tokio::test]
