@@ -200,8 +200,8 @@ pub fn again(id: InstanceId) -> Sighting {
 pub struct Everyone {
     /// By the domain that their arguments name. One that libvirt lost sight of may run beside another.
     pub domains: HashMap<Uuid, Vec<Instance>>,
-    /// Whether there is one of which nobody can tell whose it is.
-    pub is_unsure: bool,
+    /// One of which nobody can tell whose it is.
+    pub nameless: Option<i32>,
 }
 
 /// Every QEMU process of the host. Only arguments of QEMU are read: reading them waits for the process's memory map, which a
@@ -212,7 +212,7 @@ pub fn everyone() -> io::Result<Everyone> {
         let pid = entry?.file_name().to_str().and_then(|name| name.parse().ok()).and_then(Pid::from_raw);
         match pid.filter(|pid| is_qemu(*pid)).map(qemu).transpose()?.flatten() {
             Some((Named::Domain(uuid), instance)) => found.domains.entry(uuid).or_default().push(instance),
-            Some((Named::Nothing, _)) => found.is_unsure = true,
+            Some((Named::Nothing, instance)) => found.nameless = Some(instance.id.pid),
             Some((Named::Another, _)) | None => {}
         }
     }

@@ -5,6 +5,7 @@
 //! Invariant: one look at a time, on a thread that can be left behind; of those there are never more than [`HUNG`].
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicI32, Ordering};
 use std::time::Duration;
 
 use tokio::sync::{Mutex, Semaphore};
@@ -34,11 +35,18 @@ type Seen = Arc<Everyone>;
 pub(super) struct Scan {
     last: Mutex<Option<(Instant, Seen)>>,
     threads: Arc<Semaphore>,
+    /// The process that the log was told of last.
+    told: AtomicI32,
+}
+
+/// A process of which nobody can tell whose it is.
+fn nameless(seen: &Option<(Instant, Seen)>) -> Option<i32> {
+    seen.as_ref().and_then(|(_, everyone)| everyone.nameless)
 }
 
 impl Default for Scan {
     fn default() -> Self {
-        Self { last: Mutex::default(), threads: Arc::new(Semaphore::new(HUNG)) }
+        Self { last: Mutex::default(), threads: Arc::new(Semaphore::new(HUNG)), told: AtomicI32::new(0) }
     }
 }
 
@@ -60,7 +68,7 @@ impl Scan {
         let mut found = everyone.domains.get(&uuid).into_iter().flatten();
         match found.find(|instance| !instance.process.is_gone()) {
             Some(instance) => Sighting::Runs(instance.clone()),
-            None if everyone.is_unsure => Sighting::Unsure,
+            None if everyone.nameless.is_some() => Sighting::Unsure,
             None => Sighting::Absent,
         }
     }
@@ -68,11 +76,17 @@ impl Scan {
     async fn look(&self) -> Option<(Instant, Seen)> {
         let mut seen = self.look_once().await;
         for _ in 0..LOOK_AGAIN.1 {
-            if seen.as_ref().is_none_or(|(_, everyone)| !everyone.is_unsure) {
-                break;
+            if nameless(&seen).is_none() {
+                return seen;
             }
             sleep(LOOK_AGAIN.0).await;
             seen = self.look_once().await;
+        }
+        if let Some(pid) = nameless(&seen).filter(|pid| self.told.swap(*pid, Ordering::Relaxed) != *pid) {
+            tracing::warn!(
+                pid,
+                "nobody can tell whose QEMU this is, so no domain is known to be off: end it if it belongs to none"
+            );
         }
         seen
     }
