@@ -108,8 +108,12 @@ impl State {
         let mut of =
             self.oracle.known.iter().filter(|((by, _), known)| asker.is_none_or(|a| a == *by) && fits(known));
         let Some(first) = of.next().map(|(_, known)| known.first) else {
-            if self.oracle.forgot {
-                return; // an end that could not be written is not known to a restarted agent
+            // An end that could not be written is not known to a restarted agent. Who joined late has the order for itself, once
+            // the others were told of what is proven to them.
+            let is_member = |by: usize| self.machines[by].cluster == self.machines[machine].cluster;
+            let is_joined = || self.oracle.known.iter().any(|((by, _), known)| is_member(*by) && fits(known));
+            if self.oracle.forgot || is_joined() {
+                return;
             }
             return self
                 .wrong(|s| format!("the agent {what} {}, which no open request asks for", s.name(machine)));
