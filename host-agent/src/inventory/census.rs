@@ -220,10 +220,10 @@ impl Census {
                 merged
                     .channels
                     .extend(domain.channels.into_iter().filter(|channel| !known.channels.contains(channel)));
-                self.inventory.put(merged);
+                self.inventory.announce(merged);
                 self.want(uuid);
             }
-            None => self.inventory.put(domain),
+            None => self.inventory.announce(domain),
         }
         self.publish();
     }
@@ -237,6 +237,7 @@ impl Census {
         let unchanged = {
             let last = self.published.borrow();
             last.complete == self.inventory.complete
+                && Arc::ptr_eq(&last.names, &self.inventory.names)
                 && last.domains.len() == self.inventory.domains.len()
                 && self
                     .inventory
