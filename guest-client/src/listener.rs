@@ -44,9 +44,9 @@ impl Answer {
         self.ruling() == Some(Ruling::Done)
     }
 
-    /// Whether the host has too much to do.
+    /// Whether the host has too much to do, or cannot answer yet.
     pub(crate) fn is_busy(&self) -> bool {
-        self.ruling() == Some(Ruling::Refused(Reason::Busy))
+        matches!(self.ruling(), Some(Ruling::Refused(Reason::Busy) | Ruling::Failed(Reason::Busy)))
     }
 }
 

@@ -147,9 +147,10 @@ impl Inventory {
     }
 }
 
+/// What libvirt would list.
 impl FromIterator<Domain> for Inventory {
     fn from_iter<I: IntoIterator<Item = Domain>>(domains: I) -> Self {
-        let mut inventory = Self::default();
+        let mut inventory = Self { complete: true, ..Self::default() };
         domains.into_iter().for_each(|domain| inventory.put(domain));
         inventory
     }

@@ -46,3 +46,5 @@ mod rules;
 mod signed;
 #[cfg(test)]
 mod stubborn;
+#[cfg(test)]
+mod unlisted;

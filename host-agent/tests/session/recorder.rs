@@ -21,6 +21,8 @@ pub(crate) struct Recorder {
     leaving: watch::Sender<Option<Uuid>>,
     /// A start of before is under way.
     starting: watch::Sender<bool>,
+    /// Whether libvirt lists its domains.
+    lists: watch::Sender<bool>,
 }
 
 impl Recorder {
@@ -31,6 +33,7 @@ impl Recorder {
             done: Mutex::default(),
             leaving: watch::channel(None).0,
             starting: watch::channel(false).0,
+            lists: watch::channel(true).0,
         }
     }
 
@@ -65,6 +68,11 @@ impl Recorder {
         self.starting.send_replace(late);
     }
 
+    /// libvirt does not come to list its domains, or does.
+    pub(crate) fn lists(&self, lists: bool) {
+        self.lists.send_replace(lists);
+    }
+
     /// What libvirt says of it: once its process is gone, only that it is shut off.
     fn said(&self, domain: Domain) -> Domain {
         let is_leaving = *self.leaving.borrow() == Some(domain.uuid) && domain.is_alive();
@@ -95,6 +103,7 @@ impl Hypervisor for Recorder {
     }
 
     async fn domains(&self) -> Result<Vec<Domain>, CallError> {
+        let _ = self.lists.subscribe().wait_for(|lists| *lists).await; // it is never closed
         Ok(self.simulated.domains().await?.into_iter().map(|domain| self.said(domain)).collect())
     }
 
