@@ -128,7 +128,19 @@ impl Policy {
     /// The rules in a directory's `*.toml`, and what is wrong with them. A missing directory has no rules.
     #[must_use]
     pub fn load(dir: &std::path::Path) -> Loaded {
-        file::load(dir)
+        file::load(dir, &Self::default())
+    }
+
+    /// The same while these rules hold. Then a missing directory is one that cannot be read.
+    #[must_use]
+    pub fn load_after(&self, dir: &std::path::Path) -> Loaded {
+        file::load(dir, self)
+    }
+
+    /// Whether nothing came from any file.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.rules.is_empty() && self.key_rules.is_empty() && self.closed.is_none()
     }
 
     /// The rules in the texts of policy files, in their order, and what is wrong with them.
