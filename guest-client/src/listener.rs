@@ -44,9 +44,9 @@ impl Answer {
         self.ruling() == Some(Ruling::Done)
     }
 
-    /// Whether the host has too much to do.
+    /// Whether the host has too much to do, or cannot answer yet.
     pub(crate) fn is_busy(&self) -> bool {
-        self.ruling() == Some(Ruling::Refused(Reason::Busy))
+        matches!(self.ruling(), Some(Ruling::Refused(Reason::Busy) | Ruling::Failed(Reason::Busy)))
     }
 }
 
@@ -81,7 +81,8 @@ pub(crate) enum Heard {
     Garbled,
     /// Part of a list; more follows.
     Part,
-    /// The end of a list of which a part may be lost: between its parts was a line that could not be read.
+    /// The end of a list of which a part may be lost: before it came a line that could not be read. One of before the request
+    /// costs a list that is asked for once more.
     Torn,
     /// The nonce to sign under.
     Nonce(Nonce),
@@ -94,6 +95,7 @@ pub(crate) struct Listener {
     id: RequestId,
     decoder: Decoder,
     items: Vec<Item>,
+    /// Whether anything unreadable came since the last list, or since the beginning.
     is_torn: bool,
     trust: Option<Trust>,
 }
@@ -121,10 +123,11 @@ impl Listener {
         }
     }
 
-    /// The request of this id is about to be sent (again). What came of a list by the same id stays, since the rest of it may be
-    /// on its way: without its beginning that would pass for the whole.
+    /// The request of this id is about to be sent (again). What came of a list by the same id stays, noise too, since the rest of
+    /// it may be on its way: without its beginning that would pass for the whole.
     pub(crate) fn begin_anew(&mut self, id: RequestId) {
         if self.id == id {
+            self.is_torn |= self.decoder.awaits_end();
             return self.decoder.silence();
         }
         self.id = id;
@@ -145,7 +148,7 @@ impl Listener {
                 Frame::Plain(json) => Reply::parse(&json).ok().and_then(|reply| self.unsigned(reply)),
                 Frame::Signed(line) => self.signed(&line),
                 Frame::Legacy(_) | Frame::Noise(_) => {
-                    self.is_torn = !self.items.is_empty();
+                    self.is_torn = true; // it may have been a list's beginning
                     None
                 }
             };
@@ -277,6 +280,39 @@ mod tests {
 
         assert_eq!(torn, [Heard::Part, Heard::Torn]);
         assert_eq!(told.len(), 2);
+    }
+
+    #[test]
+    fn a_list_whose_beginning_could_not_be_read_is_none_until_it_is_told_again() {
+        let (first, last) = (part(id(1), 1, PowerState::On, true), part(id(1), 2, PowerState::On, false));
+        let lost = &first[1..];
+        let cut = &first[1..first.len() - 1];
+        for (before, after) in
+            [([lost, &last].concat(), vec![]), (lost.to_vec(), last.clone()), (cut.to_vec(), last.clone())]
+        {
+            let mut listener = Listener::new(id(1), None);
+
+            let mut torn = heard(&mut listener, &before);
+            listener.begin_anew(id(1)); // the rest may be on its way
+            torn.extend(heard(&mut listener, &after));
+            let told = list(&heard(&mut listener, &[&first[..], &last].concat())).unwrap();
+
+            assert_eq!(torn, [Heard::Torn]);
+            assert_eq!(told.len(), 2);
+        }
+    }
+
+    #[test]
+    fn noise_of_another_connection_or_another_request_tears_no_list() {
+        let forgets: [fn(&mut Listener); 2] = [Listener::forget, |listener| listener.begin_anew(id(2))];
+        for (forget, now) in forgets.into_iter().zip([id(1), id(2)]) {
+            let mut listener = Listener::new(id(1), None);
+            heard(&mut listener, b"login:\n");
+
+            forget(&mut listener);
+
+            assert!(list(&heard(&mut listener, &part(now, 2, PowerState::On, false))).is_some());
+        }
     }
 
     #[test]

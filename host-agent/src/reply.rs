@@ -35,6 +35,10 @@ pub fn verdict_of(outcome: &Outcome) -> Verdict {
 /// The verdict of a refusal.
 #[must_use]
 pub fn verdict_of_refusal(refusal: &Refusal) -> Verdict {
+    if refusal.reason == Reason::Busy {
+        let detail = "the agent does not know all domains of its host yet: ask again";
+        return Verdict::failed(Reason::Busy, detail);
+    }
     let unsigned = "requests of this guest must be signed with one of its keys";
     let detail = (refusal.reason == Reason::BadSignature).then(|| unsigned.into());
     Verdict { detail, ..Verdict::refused(refusal.reason) }

@@ -2,7 +2,8 @@
 //!
 //! In:  `policy.d`, watched by inotify, and SIGHUP. Out: the rules that hold.
 //!
-//! Invariant: all or nothing: while a file is broken, a reload changes nothing and the rules from before hold.
+//! Invariant: all or nothing: while a file is broken or empty, or the directory of rules that hold is gone, a reload changes
+//! nothing and the rules from before hold.
 
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -67,7 +68,8 @@ pub async fn follow(
             Some(()) = asked.recv() => {}
         }
         sleep(SETTLE).await;
-        let loaded = Policy::load(&dir);
+        let before = rules.borrow().clone();
+        let loaded = before.load_after(&dir);
         if problems.set(loaded.problems.clone()) {
             loaded
                 .problems
@@ -77,5 +79,87 @@ pub async fn follow(
         if loaded.problems.is_empty() {
             rules.send_replace(Arc::new(loaded.policy));
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use tokio::task::JoinSet;
+
+    use super::*;
+
+    const RULES: &str = "[[allow]]\nfrom = ['a']\nto = ['b']\n";
+
+    /// A followed policy directory.
+    struct Scene {
+        around: tempfile::TempDir,
+        rules: watch::Receiver<Arc<Policy>>,
+        problems: Problems,
+        asks: mpsc::Sender<()>,
+        _tasks: JoinSet<()>,
+    }
+
+    impl Scene {
+        /// Whose only file has this text.
+        fn with(text: &str) -> Self {
+            let around = tempfile::tempdir().unwrap();
+            let dir = around.path().join("policy.d");
+            fs::create_dir(&dir).unwrap();
+            fs::write(dir.join("10.toml"), text).unwrap();
+            let (policy, problems) = first(&dir);
+            let (sender, rules) = watch::channel(Arc::new(policy));
+            let (asks, asked) = mpsc::channel(1);
+            let mut tasks = JoinSet::new();
+            tasks.spawn(follow(dir, sender, problems.clone(), asked));
+            Self { around, rules, problems, asks, _tasks: tasks }
+        }
+
+        fn path(&self, name: &str) -> PathBuf {
+            self.around.path().join(name)
+        }
+
+        /// Whether it has rules after another reload, and what is wrong.
+        async fn reloads(&self) -> (bool, Vec<String>) {
+            self.asks.send(()).await.unwrap();
+            sleep(SETTLE * 2).await;
+            let problems = self.problems.now().into_iter().map(|problem| problem.text).collect();
+            (!self.rules.borrow().is_empty(), problems)
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_file_that_is_just_being_written_anew_drops_no_rules_and_one_that_is_deleted_drops_its_own() {
+        let scene = Scene::with(RULES);
+        let file = scene.path("policy.d/10.toml");
+
+        fs::write(&file, "\n").unwrap();
+        let (holds, problems) = scene.reloads().await;
+        assert!(holds && problems[0].contains("delete it to drop its rules"), "{problems:?}");
+        fs::write(&file, "# none\n").unwrap();
+        assert_eq!(scene.reloads().await, (false, vec![]), "comments are a deliberate end");
+        fs::write(&file, RULES).unwrap();
+        assert_eq!(scene.reloads().await, (true, vec![]));
+        fs::remove_file(&file).unwrap();
+
+        assert_eq!(scene.reloads().await, (false, vec![]));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_directory_that_vanished_drops_no_rules_and_one_that_is_empty_does() {
+        let scene = Scene::with(RULES);
+        let (dir, away) = (scene.path("policy.d"), scene.path("away"));
+
+        fs::rename(&dir, &away).unwrap();
+        let (holds, problems) = scene.reloads().await;
+        assert!(holds && problems[0].contains("it is gone"), "{problems:?}");
+        fs::rename(&away, &dir).unwrap();
+        assert_eq!(scene.reloads().await, (true, vec![]));
+        fs::remove_file(dir.join("10.toml")).unwrap();
+        assert_eq!(scene.reloads().await, (false, vec![]));
+        fs::remove_dir(&dir).unwrap();
+
+        assert_eq!(scene.reloads().await, (false, vec![]), "nothing came from it");
     }
 }

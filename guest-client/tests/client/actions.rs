@@ -156,6 +156,16 @@ fn monitor_asks_again_while_the_host_makes_another_list() {
 }
 
 #[test]
+fn monitor_asks_again_while_the_host_cannot_make_a_list_yet() {
+    let not_yet = Verdict::failed(Reason::Busy, "the agent does not know all domains of its host yet");
+
+    let (ended, asked) = monitored(vec![Body::Verdict(not_yet), one_item()]);
+
+    assert_eq!(ended.code, 0, "{ended:?}");
+    assert_eq!(asked, [Ask::Monitor, Ask::List, Ask::List]);
+}
+
+#[test]
 fn monitor_fails_at_once_where_the_host_cannot_act() {
     let (ended, request) =
         asked(&["-o", "monitor"], Verdict::failed(Reason::UnknownState, "libvirt is away"));

@@ -2,7 +2,9 @@
 
 use std::time::{Duration, Instant};
 
-use fence_vmchannel_protocol::{Body, Phase, PowerState, Reason, Reply, RequestId, Verdict, encode_line};
+use fence_vmchannel_protocol::{
+    Body, Item, Phase, PowerState, Reason, Reply, RequestId, Verdict, encode_line,
+};
 
 use crate::host::{Host, Socket, client, done, end, off_with_evidence, start, terminal};
 
@@ -75,6 +77,30 @@ fn a_reply_may_come_byte_by_byte_and_after_noise() {
 
     assert_eq!(ended.code, 0, "{ended:?}");
     host.ends();
+}
+
+#[test]
+fn a_list_after_noise_may_lack_its_beginning_and_is_asked_for_once_more() {
+    let host = Host::on_a_terminal(|mut line| {
+        let item = |number: u128| {
+            let name = format!("web{number}").parse().unwrap();
+            Item { name, uuid: uuid::Uuid::from_u128(number), state: None }
+        };
+        let part = |id, number, more| {
+            encode_line(&Reply { id, body: Body::Items(vec![item(number)], more) }).unwrap()
+        };
+        let first = line.hear();
+        line.say(&part(first.id, 1, true)[1..]); // a byte was lost
+        line.say(&part(first.id, 2, false));
+        let second = line.hear();
+        line.say(&[part(second.id, 1, true), part(second.id, 2, false)].concat());
+        (first == second, line)
+    });
+
+    let ended = client(&["-o", "list", "--device", &host.device]);
+
+    assert_eq!((ended.code, ended.out.lines().count()), (0, 2), "{ended:?}");
+    assert!(host.ends().0);
 }
 
 #[test]

@@ -223,10 +223,10 @@ impl Census {
                 merged
                     .channels
                     .extend(domain.channels.into_iter().filter(|channel| !known.channels.contains(channel)));
-                self.inventory.put(merged);
+                self.inventory.announce(merged);
                 self.want(uuid);
             }
-            None => self.inventory.put(domain),
+            None => self.inventory.announce(domain),
         }
         self.publish();
     }
@@ -241,6 +241,7 @@ impl Census {
             let last = self.published.borrow();
             last.complete == self.inventory.complete
                 && last.elsewhere == self.inventory.elsewhere
+                && Arc::ptr_eq(&last.names, &self.inventory.names)
                 && last.domains.len() == self.inventory.domains.len()
                 && self
                     .inventory

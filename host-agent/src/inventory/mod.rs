@@ -25,7 +25,7 @@ pub struct Inventory {
     domains: HashMap<Uuid, Arc<Domain>>,
     /// Those that were leaving for another host, or had moved there, when they were heard of last, known or not.
     elsewhere: BTreeSet<Uuid>,
-    /// Shared by all snapshots until a name changes.
+    /// Each name that a domain has; shared by all snapshots until one changes.
     names: Arc<HashMap<Name, Uuid>>,
 }
 
@@ -68,9 +68,33 @@ impl Inventory {
         self.domains.values()
     }
 
-    /// Takes what was seen of one domain. A process that lives is never forgotten, whatever libvirt and its files say; and
-    /// a domain that moved away has moved until it runs here again: libvirt forgets that at its restart.
-    fn put(&mut self, mut domain: Domain) {
+    /// Takes what was seen of one domain. Its name is its own from now on, whoever had it.
+    fn put(&mut self, domain: Domain) {
+        let uuid = domain.uuid;
+        self.keep(domain);
+        self.call(uuid);
+    }
+
+    /// Takes what is only said of one domain. libvirt may still refuse it, for its name too: it takes that from nobody.
+    fn announce(&mut self, domain: Domain) {
+        let (uuid, is_free) = (domain.uuid, !self.names.contains_key(&domain.name));
+        self.keep(domain);
+        if is_free {
+            self.call(uuid);
+        }
+    }
+
+    fn call(&mut self, uuid: Uuid) {
+        if let Some(domain) = self.domains.get(&uuid)
+            && self.names.get(&domain.name) != Some(&uuid)
+        {
+            Arc::make_mut(&mut self.names).insert(domain.name.clone(), uuid);
+        }
+    }
+
+    /// A process that lives is never forgotten, whatever libvirt and its files say; and a domain that moved away has moved
+    /// until it runs here again: libvirt forgets that at its restart.
+    fn keep(&mut self, mut domain: Domain) {
         let old = self.get(domain.uuid).cloned();
         if let Some(old) = &old
             && (old.instance == domain.instance || old.is_alive())
@@ -93,9 +117,6 @@ impl Inventory {
             if old.name != domain.name {
                 self.remove(domain.uuid);
             }
-        }
-        if self.names.get(&domain.name) != Some(&domain.uuid) {
-            Arc::make_mut(&mut self.names).insert(domain.name.clone(), domain.uuid);
         }
         self.domains.insert(domain.uuid, Arc::new(domain));
     }
@@ -124,15 +145,24 @@ impl Inventory {
     fn remove(&mut self, uuid: Uuid) -> Option<Arc<Domain>> {
         let old = self.domains.remove(&uuid)?;
         if self.names.get(&old.name) == Some(&uuid) {
-            Arc::make_mut(&mut self.names).remove(&old.name);
+            // With a name for each domain that is left and one more, nobody else has this one.
+            let is_shared = self.names.len() <= self.domains.len();
+            let others = self.domains.values().filter(|domain| is_shared && domain.name == old.name);
+            let heir = others.map(|domain| domain.uuid).min();
+            let names = Arc::make_mut(&mut self.names);
+            match heir {
+                Some(heir) => names.insert(old.name.clone(), heir),
+                None => names.remove(&old.name),
+            };
         }
         Some(old)
     }
 }
 
+/// What libvirt would list.
 impl FromIterator<Domain> for Inventory {
     fn from_iter<I: IntoIterator<Item = Domain>>(domains: I) -> Self {
-        let mut inventory = Self::default();
+        let mut inventory = Self { complete: true, ..Self::default() };
         domains.into_iter().for_each(|domain| inventory.put(domain));
         inventory
     }

@@ -1,4 +1,5 @@
 mod leaves;
+mod names;
 
 use std::collections::BTreeMap;
 use std::sync::Mutex;
@@ -351,23 +352,6 @@ async fn nobody_is_woken_where_nothing_is_different() {
     stage.passes(100).await;
 
     assert!(!stage.published.has_changed().unwrap());
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_name_that_goes_from_one_domain_to_another_means_the_new_one() {
-    let stage = Stage::with([domain(1, OFF)]).await;
-    let renamed = Domain { name: "old".parse().unwrap(), ..domain(1, OFF) };
-    let heir = Domain { name: "web1".parse().unwrap(), ..domain(2, RUNNING) };
-
-    stage.becomes(heir);
-    stage.becomes(renamed);
-    stage.tells(one(2)).await;
-    stage.tells(one(1)).await;
-    stage.passes(1).await;
-
-    let now = stage.published.borrow().clone();
-    assert_eq!(now.find(&"web1".parse().unwrap()).map(|domain| domain.uuid), Some(Uuid::from_u128(2)));
-    assert_eq!(now.find(&"old".parse().unwrap()).map(|domain| domain.uuid), Some(Uuid::from_u128(1)));
 }
 
 #[tokio::test(start_paused = true)]

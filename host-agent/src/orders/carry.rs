@@ -113,8 +113,11 @@ pub(super) async fn carry_out(orders: Arc<Orders>, errand: Errand, view: watch::
         }
         let event = carrier.as_it_was_seen(event);
         carrier.learn(&event, instance);
-        carrier.shut(&event);
+        let is_gone = matches!(event, Event::ProcessGone(_, false));
         (order, step) = order.on(event);
+        if is_gone || step == Some(Step::Look) {
+            carrier.shut(is_gone);
+        }
         let may_be_started = carrier.may_be_started(&order);
         if may_be_started || carrier.is_stale(&order, step) {
             if !may_be_started {
@@ -199,10 +202,9 @@ impl Carrier {
         Some((*self.looked.borrow(), outcome.clone()))
     }
 
-    /// A reboot whose target is gone is joined no more: who asks now asks about what runs next.
-    fn shut(&self, event: &Event) {
-        let is_gone = matches!(event, Event::ProcessGone(_, false));
-        if self.errand.permit.power() == Power::Reboot && (is_gone || *event == Event::RunsAgain) {
+    /// A reboot whose target is gone is joined no more: who asks now asks about what runs next. If that is to be stopped too, it is.
+    fn shut(&self, is_gone: bool) {
+        if self.errand.permit.power() == Power::Reboot {
             let mut state = self.orders.lock();
             let joined = state.running.get(&self.errand.number).and_then(|running| running.joined);
             let is_stale = joined.is_some_and(|joined| joined > *self.looked.borrow());

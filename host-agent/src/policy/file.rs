@@ -8,6 +8,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::fmt;
+use std::io::{Error, ErrorKind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -86,13 +87,19 @@ struct Said {
     problems: Vec<Problem>,
 }
 
-pub(super) fn load(dir: &Path) -> Loaded {
+/// `before` are the rules that hold: those of a directory that was there.
+pub(super) fn load(dir: &Path, before: &Policy) -> Loaded {
+    let is_gone = |error: &Error| error.kind() == ErrorKind::NotFound;
     let files = match files_of(dir) {
         Ok(files) => files,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Loaded::default(),
+        Err(error) if is_gone(&error) && before.is_empty() => return Loaded::default(),
         Err(error) => {
             let mut loaded = Loaded::default();
-            let text = format!("cannot read the policy directory: {error}");
+            let text = if is_gone(&error) {
+                "it is gone: to drop its rules, make the directory again, empty".to_owned()
+            } else {
+                format!("cannot read the policy directory: {error}")
+            };
             loaded.policy.closed = Some(format!("nothing is allowed: {}: {text}", dir.display()));
             loaded.problems.push(Problem { file: dir.to_owned(), text });
             return loaded;
@@ -106,7 +113,8 @@ pub(super) fn read(files: impl IntoIterator<Item = (std::io::Result<String>, Pat
     let mut loaded = Loaded::default();
     for (text, file) in files {
         // TOML may write any key with escapes.
-        let may_close = |text: &String| ["deny", "signed", "\\"].iter().any(|word| text.contains(word));
+        let names = |text: &str| ["deny", "signed", "\\"].iter().any(|word| text.contains(word));
+        let may_close = |text: &String| is_emptied(text) || names(text);
         let may_deny = text.as_ref().map_or(true, may_close);
         match text.map_err(|e| format!("cannot be read: {e}")).and_then(|text| parse(&text, &file)) {
             Ok(said) => {
@@ -135,7 +143,15 @@ fn files_of(dir: &Path) -> std::io::Result<Vec<PathBuf>> {
     Ok(files)
 }
 
+/// Whoever rewrites a file in its place empties it first, and a crash may leave it so: what it said is lost.
+fn is_emptied(text: &str) -> bool {
+    text.trim().is_empty()
+}
+
 fn parse(text: &str, path: &Path) -> Result<Said, String> {
+    if is_emptied(text) {
+        return Err("it is empty: delete it to drop its rules, or leave a comment in it".into());
+    }
     let file: PolicyFile = toml::from_str(text).map_err(|e| e.to_string().trim_end().to_owned())?;
     let line_of = |start| 1 + text.bytes().take(start).filter(|&b| b == b'\n').count();
     let allow = file.allow.iter().map(|rule| (false, rule));

@@ -128,7 +128,19 @@ impl Policy {
     /// The rules in a directory's `*.toml`, and what is wrong with them. A missing directory has no rules.
     #[must_use]
     pub fn load(dir: &std::path::Path) -> Loaded {
-        file::load(dir)
+        file::load(dir, &Self::default())
+    }
+
+    /// The same while these rules hold. Then a missing directory is one that cannot be read.
+    #[must_use]
+    pub fn load_after(&self, dir: &std::path::Path) -> Loaded {
+        file::load(dir, self)
+    }
+
+    /// Whether nothing came from any file.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.rules.is_empty() && self.key_rules.is_empty() && self.closed.is_none()
     }
 
     /// The rules in the texts of policy files, in their order, and what is wrong with them.
@@ -170,7 +182,8 @@ impl Policy {
         }
     }
 
-    /// The target of this claim, if the guest may do this to it. An unknown target is refused just as a foreign one.
+    /// The target of this claim, if the guest may do this to it. An unknown target is refused just as a foreign one; both for
+    /// now only, as [`Reason::Busy`], until all domains are known.
     pub fn target(&self, claim: Claim<'_>, inventory: &Inventory) -> Result<Arc<Domain>, Refusal> {
         self.may_ask(claim.guest, claim.action, inventory)?;
         let source = inventory.get(claim.guest.uuid()).map(|domain| Source::Domain(domain));
@@ -196,24 +209,25 @@ impl Policy {
         target: &Target,
         inventory: &Inventory,
     ) -> Result<(Arc<Domain>, String), Refusal> {
-        let refuse = |rule: String| Refusal { reason: Reason::NotPermitted, rule };
+        let refuse = |rule: String| not_permitted(rule, inventory);
         let source = source.ok_or_else(|| refuse("the asker is not known".into()))?;
         let target = inventory.find(target).ok_or_else(|| refuse("no such domain on this host".into()))?;
         let decision = self.decide_for(source, action, target);
         if decision.allowed { Ok((target.clone(), decision.rule)) } else { Err(refuse(decision.rule)) }
     }
 
-    /// Whether what this guest asks is signed as it has to be, for this action on whatever target.
+    /// Whether what this guest asks is signed as it has to be, for this action on whatever target, and can be answered yet.
     ///
     /// # Errors
     /// What is missing.
     pub fn may_ask(&self, guest: &Guest, action: Action, inventory: &Inventory) -> Result<(), Refusal> {
         match inventory.get(guest.uuid()) {
-            Some(source) => self.check_signature(source, action, guest.signer()),
-            None if !self.has_keys() => Ok(()),
+            Some(source) => self.check_signature(source, action, guest.signer())?,
+            None if !self.has_keys() => {}
             // Whether it has to sign cannot be known.
-            None => Err(Refusal { reason: Reason::NotPermitted, rule: "the asker is not known".into() }),
+            None => return Err(not_permitted("the asker is not known".into(), inventory)),
         }
+        can_be_told(action, inventory)
     }
 
     /// The same for a caller of a legacy dialect, none of which can sign.
@@ -223,7 +237,7 @@ impl Policy {
     pub fn may_call(&self, caller: &Caller, action: Action, inventory: &Inventory) -> Result<(), Refusal> {
         match caller {
             Caller::Guest(guest) => self.may_ask(guest, action, inventory),
-            Caller::Peer(_) => Ok(()),
+            Caller::Peer(_) => can_be_told(action, inventory),
         }
     }
 
@@ -260,6 +274,20 @@ impl Policy {
         let (domain, rule) = self.allowed(source, power.into(), target, inventory)?;
         Ok(Permit::new(caller.asker(), (domain.uuid, domain.name.clone()), power, rule))
     }
+}
+
+/// Before libvirt has listed all its domains nothing can be refused for good, and what is foreign still looks as if it were unknown.
+fn not_permitted(rule: String, inventory: &Inventory) -> Refusal {
+    let reason = if inventory.is_complete() { Reason::NotPermitted } else { Reason::Busy };
+    Refusal { reason, rule }
+}
+
+/// A list is of all domains.
+fn can_be_told(action: Action, inventory: &Inventory) -> Result<(), Refusal> {
+    if action == Action::List && !inventory.is_complete() {
+        return Err(not_permitted("libvirt has not listed all domains yet".into(), inventory));
+    }
+    Ok(())
 }
 
 /// The dead change nothing: what a guest's process had still written when it ended is read, and refused.

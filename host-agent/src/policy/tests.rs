@@ -164,6 +164,19 @@ fn a_policy_directory_that_cannot_be_read_closes_everything() {
     assert!(!loaded.policy.decide(&web1, Action::Off, &web2).allowed);
 }
 
+#[test]
+fn an_empty_file_closes_everything_since_what_it_denied_is_lost_and_one_of_comments_has_no_rules() {
+    let (web1, web2) = (domain("web1", Some("web")), domain("web2", Some("web")));
+
+    for text in ["", "\n \t\r\n"] {
+        let emptied = loaded(&[("10.toml", text)]);
+
+        assert!(emptied.problems[0].text.contains("delete it"), "{:?}", emptied.problems);
+        assert!(!emptied.policy.decide(&web1, Action::Off, &web2).allowed);
+    }
+    assert!(policy("# none\n").decide(&web1, Action::Off, &web2).allowed);
+}
+
 /// Running domains of these names and clusters, and the first one as a guest.
 async fn guest_among(names: &[(&str, &str)]) -> (Guest, Inventory) {
     let entry = |(name, cluster): &(&str, &str)| Entry {

@@ -13,7 +13,7 @@ use fence_vmchannel_host_agent::host_status::Facts;
 use fence_vmchannel_host_agent::hypervisor::Hypervisor;
 use fence_vmchannel_host_agent::hypervisor::simulated::Entry;
 use fence_vmchannel_host_agent::identity;
-use fence_vmchannel_host_agent::inventory::{Census, Inventory};
+use fence_vmchannel_host_agent::inventory::{Census, Hint, Inventory};
 use fence_vmchannel_host_agent::journal::Journal;
 use fence_vmchannel_host_agent::legacy::network;
 use fence_vmchannel_host_agent::orders::{Orders, Patience, Work};
@@ -78,6 +78,26 @@ impl Agent {
     pub(crate) async fn with_domains(entries: Vec<Entry>) -> Self {
         let names = entries.iter().map(|entry| entry.name.to_string()).collect();
         Self::started(Arc::new(Recorder::of(entries)), names, Paper::default(), Duration::ZERO).await
+    }
+
+    /// One to which libvirt does not come to list these domains.
+    pub(crate) async fn unlisted(entries: Vec<Entry>) -> Self {
+        let names = entries.iter().map(|entry| entry.name.to_string()).collect();
+        let host = Arc::new(Recorder::of(entries));
+        host.lists(false);
+        Self::started(host, names, Paper::default(), Duration::ZERO).await
+    }
+
+    /// A hook note tells of this domain.
+    pub(crate) async fn hears_of(&self, name: &str) {
+        self.running.hints.send(Hint::Changed(uuid_of(name))).await.unwrap();
+        settle().await;
+    }
+
+    /// libvirt lists its domains.
+    pub(crate) async fn is_listed(&self) {
+        self.host.lists(true);
+        settle().await;
     }
 
     /// SIGKILL.

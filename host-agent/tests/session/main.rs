@@ -48,3 +48,5 @@ mod signed;
 mod silent;
 #[cfg(test)]
 mod stubborn;
+#[cfg(test)]
+mod unlisted;

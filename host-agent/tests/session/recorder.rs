@@ -23,6 +23,8 @@ pub(crate) struct Recorder {
     starting: watch::Sender<bool>,
     /// Questions about one domain are not answered.
     silent: watch::Sender<bool>,
+    /// Whether libvirt lists its domains.
+    lists: watch::Sender<bool>,
 }
 
 /// How long the agent waits for what libvirt knows of one domain.
@@ -37,6 +39,7 @@ impl Recorder {
             leaving: watch::channel(None).0,
             starting: watch::channel(false).0,
             silent: watch::channel(false).0,
+            lists: watch::channel(true).0,
         }
     }
 
@@ -81,6 +84,11 @@ impl Recorder {
         self.silent.send_replace(true);
     }
 
+    /// libvirt does not come to list its domains, or does.
+    pub(crate) fn lists(&self, lists: bool) {
+        self.lists.send_replace(lists);
+    }
+
     /// What libvirt says of it: once its process is gone, only that it is shut off.
     fn said(&self, domain: Domain) -> Domain {
         let is_leaving = *self.leaving.borrow() == Some(domain.uuid) && domain.is_alive();
@@ -119,6 +127,7 @@ impl Hypervisor for Recorder {
     }
 
     async fn domains(&self) -> Result<Vec<Domain>, CallError> {
+        let _ = self.lists.subscribe().wait_for(|lists| *lists).await; // it is never closed
         Ok(self.simulated.domains().await?.into_iter().map(|domain| self.said(domain)).collect())
     }
 

@@ -16,9 +16,9 @@ pub(crate) struct Who {
 const ACTIONS: [&str; 5] = ["status", "list", "off", "on", "reboot"];
 
 impl File {
-    /// Reads a file's text.
+    /// Reads a file's text. What an empty one said is lost.
     pub(crate) fn read(text: &str) -> Self {
-        Self(text.parse::<Table>().ok().filter(is_valid))
+        Self(text.parse::<Table>().ok().filter(|table| !text.trim().is_empty() && is_valid(table)))
     }
 
     /// Whether it may be used.
