@@ -69,15 +69,27 @@ pub(crate) async fn converse(
     port: &mut Port,
     trace: Trace,
 ) -> Result<Answer, ConversationError> {
-    let (id, deadline) = (new_id(), question.deadline);
+    let id = new_id();
     if !port.is_open() {
-        port.connect(deadline).await?;
+        port.connect(question.deadline).await?;
         trace.say(format_args!("opened {}", name(port.path())));
     }
     trace.say(format_args!("asking: {}, request id {id}", summary(&question.ask)));
     let mut voice = question.voice(id);
     let mut ear = Ear::new(&voice, trace);
-    let mut connected = Instant::now();
+    match (exchange(question, port, (&mut voice, &mut ear), trace).await, ear.stopping) {
+        (Err(_), Some(last_word)) if Instant::now() >= question.deadline => Ok(last_word),
+        (answer, _) => answer,
+    }
+}
+
+async fn exchange(
+    question: &Question,
+    port: &mut Port,
+    (voice, ear): (&mut Voice, &mut Ear),
+    trace: Trace,
+) -> Result<Answer, ConversationError> {
+    let (deadline, mut connected) = (question.deadline, Instant::now());
     let mut buffer = [0; 4096];
     let mut next = Next::Speak;
     loop {
@@ -100,7 +112,7 @@ pub(crate) async fn converse(
             }
             Next::Speak => {
                 question.tell_what_is_left(&mut voice.request);
-                ear.begin_anew(&voice);
+                ear.begin_anew(voice);
                 said(&port.send(&voice.opening().map_err(ConversationError::TooLong)?, deadline).await?)
             }
             Next::Sign(nonce) => {
