@@ -3,7 +3,7 @@
 //! In:  what to ask, a port, a deadline. Out: the host's [`Answer`] to exactly this request.
 //!
 //! Invariant: what is sent again is the same request with the same id, signed anew where it is signed, so that the host never
-//! acts twice; no answer within the deadline is an error, never a guess.
+//! acts twice, with what is left of its time; no answer within the deadline is an error, never a guess.
 
 use std::hash::{BuildHasher, Hash, Hasher, RandomState};
 use std::path::Path;
@@ -69,14 +69,27 @@ pub(crate) async fn converse(
     port: &mut Port,
     trace: Trace,
 ) -> Result<Answer, ConversationError> {
-    let (id, deadline) = (new_id(), question.deadline);
+    let id = new_id();
     if !port.is_open() {
-        port.connect(deadline).await?;
+        port.connect(question.deadline).await?;
         trace.say(format_args!("opened {}", name(port.path())));
     }
     trace.say(format_args!("asking: {}, request id {id}", summary(&question.ask)));
     let mut voice = question.voice(id);
     let mut ear = Ear::new(&voice, trace);
+    match (exchange(question, port, (&mut voice, &mut ear), trace).await, ear.stopping) {
+        (Err(_), Some(last_word)) if Instant::now() >= question.deadline => Ok(last_word),
+        (answer, _) => answer,
+    }
+}
+
+async fn exchange(
+    question: &Question,
+    port: &mut Port,
+    (voice, ear): (&mut Voice, &mut Ear),
+    trace: Trace,
+) -> Result<Answer, ConversationError> {
+    let (deadline, mut connected) = (question.deadline, Instant::now());
     let mut buffer = [0; 4096];
     let mut next = Next::Speak;
     loop {
@@ -89,13 +102,17 @@ pub(crate) async fn converse(
         next = match next {
             Next::Connect => {
                 trace.say(format_args!("the host is away, waiting for it"));
+                // While it is away nobody else can be first, so that time is no part of the delay.
+                voice.request.delay = voice.request.delay.saturating_sub(connected.elapsed());
                 port.reconnect(deadline).await?;
+                connected = Instant::now();
                 ear.forget();
                 trace.say(format_args!("the host is back, asking again by the same request id"));
                 Next::Speak
             }
             Next::Speak => {
-                ear.begin_anew(&voice);
+                question.tell_what_is_left(&mut voice.request);
+                ear.begin_anew(voice);
                 said(&port.send(&voice.opening().map_err(ConversationError::TooLong)?, deadline).await?)
             }
             Next::Sign(nonce) => {
@@ -160,12 +177,16 @@ fn summary(ask: &Ask) -> String {
 impl Question {
     /// The request, and how it is said.
     fn voice(&self, id: RequestId) -> Voice {
-        // The host counts its time from the end of the delay.
-        let left = self.deadline.saturating_duration_since(Instant::now()).saturating_sub(self.delay);
-        let timeout = host_time(left);
-        let request =
-            Request { id, ask: self.ask.clone(), timeout, delay: self.delay, method: Method::OnOff };
+        let (ask, delay, timeout) = (self.ask.clone(), self.delay, self.within);
+        let request = Request { id, ask, timeout, delay, method: Method::OnOff };
         Voice { request, signing: self.key.clone().map(|key| (key, new_id())) }
+    }
+
+    /// The time that is left. The host counts its own from the end of the delay.
+    fn tell_what_is_left(&self, request: &mut Request) {
+        let left = self.deadline.saturating_duration_since(Instant::now());
+        request.delay = request.delay.min(left);
+        request.timeout = host_time(left - request.delay);
     }
 }
 

@@ -6,8 +6,8 @@
 
 use std::time::Duration;
 
+use fence_vmchannel_protocol::Ask;
 use fence_vmchannel_protocol::signing::{KeyId, Nonce};
-use fence_vmchannel_protocol::{Ask, Reason, Ruling};
 use tokio::time::Instant;
 
 use crate::conversation::ConversationError;
@@ -44,6 +44,8 @@ pub(crate) struct Ear {
     refused: u32,
     /// Whether a signed request is on its way of which nothing was heard yet.
     is_signed_unheard: bool,
+    /// The last word of an agent that is stopping: the next one is to be asked.
+    pub(crate) stopping: Option<Answer>,
     trace: Trace,
 }
 
@@ -57,6 +59,7 @@ impl Ear {
             key: voice.signing.as_ref().map(|(key, _)| key.id.clone()),
             refused: 0,
             is_signed_unheard: false,
+            stopping: None,
             trace,
         }
     }
@@ -99,6 +102,7 @@ impl Ear {
                     self.trace.say(format_args!("progress: {phase}, {} ms at the host", at.as_millis()));
                     self.patient_until = Instant::now() + LATER_SILENCE;
                     self.is_signed_unheard = false;
+                    self.stopping = None; // another agent accepted it
                 }
                 Heard::Part => self.patient_until = Instant::now() + LATER_SILENCE,
             }
@@ -120,11 +124,17 @@ impl Ear {
     }
 
     /// A host that took this id before, and whose answer was lost, wants to be asked anew. That is never done for what changes
-    /// something: it could be done twice.
+    /// something: it could be done twice. An agent that is stopping did not accept it, nor does it when it is asked again.
     fn end(&mut self, answer: Answer, ask: &Ask) -> Next {
-        let was_taken = matches!(&answer, Answer::Verdict(verdict)
-            if verdict.ruling == Ruling::Refused(Reason::BadSignature));
-        if was_taken && self.key.is_some() && self.refused < REFUSED_MOST && !matches!(ask, Ask::Power(..)) {
+        let was_taken = self.key.is_some() && answer.is_bad_signature();
+        if answer.is_stopping() || (was_taken && self.stopping.is_some()) {
+            self.trace.say(format_args!("the host's agent is stopping, waiting for the next one"));
+            self.stopping.get_or_insert(answer);
+            self.is_signed_unheard = false;
+            self.patient_until = Instant::now() + FIRST_SILENCE;
+            return Next::Listen;
+        }
+        if was_taken && self.refused < REFUSED_MOST && !matches!(ask, Ask::Power(..)) {
             self.refused += 1;
             return Next::AskAnew;
         }

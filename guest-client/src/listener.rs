@@ -44,6 +44,16 @@ impl Answer {
         self.ruling() == Some(Ruling::Done)
     }
 
+    /// Whether the host's agent is stopping, and did not accept what was asked.
+    pub(crate) fn is_stopping(&self) -> bool {
+        self.ruling() == Some(Ruling::Failed(Reason::Stopping))
+    }
+
+    /// Whether the host does not take what was asked as it was signed.
+    pub(crate) fn is_bad_signature(&self) -> bool {
+        self.ruling() == Some(Ruling::Refused(Reason::BadSignature))
+    }
+
     /// Whether the host has too much to do, or cannot answer yet.
     pub(crate) fn is_busy(&self) -> bool {
         matches!(self.ruling(), Some(Ruling::Refused(Reason::Busy) | Ruling::Failed(Reason::Busy)))

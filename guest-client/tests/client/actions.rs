@@ -239,7 +239,7 @@ fn every_refusal_and_failure_ends_with_1_its_reason_and_advice() {
     for &reason in Reason::ALL {
         for ruling in [Ruling::Refused(reason), Ruling::Failed(reason)] {
             let verdict = Verdict { ruling, ..off_with_evidence() };
-            let (ended, _) = asked(&["-o", "off", "-n", "web2"], verdict);
+            let (ended, _) = asked(&["-o", "off", "-n", "web2", "-t", "3"], verdict);
 
             assert_eq!(ended.code, 1, "{ended:?}");
             assert!(ended.err.contains(reason.word()), "{ended:?}");

@@ -135,7 +135,7 @@ fn a_garbled_request_is_sent_again_with_the_same_id() {
 
     assert_eq!(ended.code, 0, "{ended:?}");
     let (first, second) = host.ends();
-    assert_eq!(first, second);
+    assert_eq!((first.id, first.ask), (second.id, second.ask));
 }
 
 #[test]
@@ -170,7 +170,7 @@ fn a_lost_line_is_sent_again_after_two_silent_seconds() {
     assert_eq!(ended.code, 0, "{ended:?}");
     assert!((Duration::from_secs(2)..Duration::from_secs(20)).contains(&ended.took), "{ended:?}");
     let (lost, heard, _line) = host.ends();
-    assert_eq!(lost, heard);
+    assert_eq!((lost.id, lost.ask), (heard.id, heard.ask));
 }
 
 #[test]
@@ -190,7 +190,34 @@ fn a_restarted_agent_is_asked_again_with_the_same_id() {
 
     assert_eq!(ended.code, 0, "{ended:?}");
     let (first, second) = host.ends();
-    assert_eq!(first, second);
+    assert_eq!((first.id, first.ask), (second.id, second.ask));
+}
+
+#[test]
+fn who_asks_again_tells_the_host_only_what_is_left_of_its_time_and_of_its_delay() {
+    let host = Host::on_a_socket(|socket| {
+        let mut line = socket.accept();
+        let (first, silence) = (line.hear(), Instant::now());
+        let second = line.hear();
+        let waited = silence.elapsed();
+        drop(line);
+        let mut line = socket.accept();
+        let third = line.hear();
+        line.verdict(&third, off_with_evidence());
+        line.wait_for_the_end();
+        ([first, second, third], waited)
+    });
+
+    let ended = client(&[&OFF[..], &[&host.device, "-t", "15", "-w", "6"]].concat());
+
+    assert_eq!(ended.code, 0, "{ended:?}");
+    let ([first, second, third], waited) = host.ends();
+    assert!([&second, &third].iter().all(|again| (again.id, &again.ask) == (first.id, &first.ask)));
+    let waited = waited - Duration::from_millis(300); // it began to wait a little later or earlier
+    assert_eq!(second.delay, first.delay, "the host may have been away, and nobody else have been first");
+    assert!(second.timeout + waited.mul_f32(0.9) <= first.timeout, "{first:?} {second:?}");
+    assert!(third.delay + waited <= first.delay, "{first:?} {third:?}");
+    assert!(third.timeout > second.timeout && third.timeout < first.timeout, "{second:?} {third:?}");
 }
 
 #[test]

@@ -23,4 +23,6 @@ mod sharing;
 #[cfg(test)]
 mod signed;
 #[cfg(test)]
+mod stopping;
+#[cfg(test)]
 mod trouble;

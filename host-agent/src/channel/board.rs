@@ -56,14 +56,15 @@ struct Shared {
     places: Mutex<Places>,
     in_use: InUse,
     shortage: Quota,
-    parts: Mutex<Bucket>,
+    /// Whoever has it has its turn; it goes to the others in the order in which they came.
+    parts: tokio::sync::Mutex<Bucket>,
     turns: Turns,
 }
 
 impl Default for Shared {
     fn default() -> Self {
         let (places, in_use, shortage, turns) = Default::default();
-        Self { places, in_use, shortage, turns, parts: Mutex::new(Bucket::new(PARTS)) }
+        Self { places, in_use, shortage, turns, parts: Bucket::new(PARTS).into() }
     }
 }
 
@@ -100,17 +101,14 @@ impl Board {
     }
 
     /// Waits until one more small part of something long may be done: all guests together may do so many of them, and what
-    /// is left of the time is for short questions. Who waits holds nobody else up, also if it is never heard of again.
+    /// is left of the time is for short questions. They wait in line, and who gives up waiting has never been in it.
     pub(crate) async fn pace(&self) {
-        let at = {
-            let mut parts = self.0.parts.lock().unwrap_or_else(PoisonError::into_inner);
-            let at = parts.ready_at();
-            parts.take();
-            at
-        };
+        let mut parts = self.0.parts.lock().await;
+        let at = parts.ready_at();
         if at > Instant::now() {
             sleep_until(at).await;
         }
+        parts.take();
     }
 
     fn lock(&self) -> MutexGuard<'_, Places> {
@@ -146,5 +144,47 @@ impl Place {
 impl Drop for Place {
     fn drop(&mut self) {
         self.set(Served::Waiting);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use futures_util::future::join_all;
+    use futures_util::{FutureExt, poll};
+    use tokio::time::advance;
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn who_gives_up_waiting_for_its_part_of_a_list_keeps_nobody_waiting() {
+        let board = Board::default();
+        let all = || join_all((0..500).map(|_| board.pace().boxed()));
+        let mut waiting = all();
+        for _ in 0..100 {
+            waiting = all(); // in the place of those before
+            assert!(poll!(&mut waiting).is_pending());
+            advance(Duration::from_millis(50)).await;
+        }
+
+        let begun = Instant::now();
+        let honest = board.pace().map(|()| begun.elapsed());
+        let (took, _) = tokio::join!(honest, waiting);
+
+        assert!(took < Duration::from_millis(300), "{took:?}, as if more waited than do");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn all_together_get_only_so_many_parts_and_in_the_order_in_which_they_came() {
+        let (board, begun) = (Board::default(), Instant::now());
+
+        let waits = (0..1000).map(|_| board.pace().map(|()| begun.elapsed()));
+        let times = join_all(waits).await;
+
+        assert!(times.is_sorted());
+        assert_eq!(times[399], Duration::ZERO, "so many at once");
+        let took = times[999];
+        assert!((Duration::from_millis(290)..Duration::from_millis(320)).contains(&took), "{took:?}");
     }
 }

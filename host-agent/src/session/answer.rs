@@ -183,14 +183,15 @@ impl<'a> Session<'a> {
         })
     }
 
-    /// The order that this permit becomes, after the delay that the client asked for.
+    /// The order that this permit becomes, after the delay that the client asked for; once it was accepted it has had that.
     pub(super) fn order(&self, permit: Permit, heard: &Heard<'_>) -> Pending {
         let request = &heard.request;
         let id = request.id;
         let simulated = self.agent.hypervisor.is_simulated();
         let at_once = move |verdict| Taken::Verdict(Verdict { simulated, ..verdict });
+        let before = self.asked_before(permit.power(), heard);
         if *self.agent.stopping.borrow() {
-            return Pending::Taken(id, at_once(stopping()));
+            return before.unwrap_or_else(|| Pending::Taken(id, at_once(stopping())));
         }
         if request.method == Method::Cycle && permit.power() == Power::Reboot {
             let detail = "a reset inside a running process proves nothing: use method onoff";
@@ -198,7 +199,7 @@ impl<'a> Session<'a> {
             return Pending::Taken(id, at_once(verdict));
         }
         let (Route::Here, orders) = (route(&permit), self.agent.orders.clone());
-        if request.delay.is_zero() {
+        if request.delay.is_zero() || before.is_some() {
             return Pending::Taken(id, orders.accept(permit, request));
         }
         let (rules, domains) = (self.agent.policy.clone(), self.agent.inventory.clone());
@@ -207,14 +208,18 @@ impl<'a> Session<'a> {
         let is_stopping = self.agent.stopping.clone();
         let after_delay = async move {
             sleep(request.delay).await;
-            if *is_stopping.borrow() {
-                return at_once(stopping());
-            }
-            // What was allowed before the delay may no longer be.
+            // What was allowed before the delay may no longer be; what was accepted meanwhile, by another connection, is.
             let (rules, domains) = (rules.borrow().clone(), domains.borrow().clone());
-            match rules.permit(&guest, permit.power(), &target, &domains) {
-                Ok(permit) => orders.accept(permit, &request),
-                Err(refusal) => {
+            let permitted = match rules.permit(&guest, permit.power(), &target, &domains) {
+                Ok(permit) if !*is_stopping.borrow() => return orders.accept(permit, &request),
+                other => other,
+            };
+            let may_ask = rules.may_ask(&guest, permit.power().into(), &domains).is_ok();
+            let before = || orders.asked_before(guest.uuid(), permit.power(), &request);
+            match (permitted, may_ask.then(before).flatten()) {
+                (_, Some(taken)) => taken,
+                (Ok(_), None) => at_once(stopping()),
+                (Err(refusal), None) => {
                     let quota = orders.quota(guest.uuid());
                     quota.refused(&guest, request.ask.op(), permit.name().as_str(), &refusal);
                     at_once(reply::verdict_of_refusal(&refusal))

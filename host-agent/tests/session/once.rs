@@ -50,6 +50,24 @@ async fn a_repeat_while_the_order_runs_joins_it_on_another_connection_and_is_sil
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_repeat_whose_target_is_forgotten_during_its_delay_gets_the_verdict() {
+    let transient = Entry { persistent: false, ..domain("web2", "web") };
+    let agent = Agent::with_domains(vec![domain("web1", "web"), transient]).await;
+    let (mut guest, mut again) = (agent.guest("web1").await, agent.guest("web1").await);
+    let asked = Request { delay: Duration::from_secs(3), ..off("web2") };
+
+    guest.sends(&asked);
+    pass(Duration::from_secs(1)).await;
+    again.sends(&asked); // before the first is accepted
+    let first = guest.hears_of(&asked).await.verdict;
+    agent.undefines("web2");
+    let second = again.hears_of(&asked).await.verdict;
+
+    assert_eq!((first.evidence, second.evidence), (Some(Evidence::ProcessGone), first.evidence));
+    assert_eq!(agent.orders(), ["stop web2"]);
+}
+
+#[tokio::test(start_paused = true)]
 async fn an_id_that_was_used_for_something_else_is_a_bad_request() {
     let agent = Agent::with_clusters([("web", ["web1", "web2"])]).await;
     let mut guest = agent.guest("web1").await;

@@ -138,3 +138,32 @@ async fn an_agent_that_stops_takes_no_new_orders_and_finishes_the_old_ones() {
     assert_eq!(guest.hears_of(&before).await.verdict.evidence, Some(Evidence::ProcessGone));
     assert!(agent.runs("web3"));
 }
+
+#[tokio::test(start_paused = true)]
+async fn an_agent_that_stops_tells_the_verdicts_of_what_it_did_to_who_asks_again() {
+    let agent = Agent::with_domains(vec![
+        domain("web1", "web"),
+        domain("web2", "web"),
+        Entry { stop_ms: 4_000, ..domain("web3", "web") },
+    ])
+    .await;
+    let (mut guest, mut other) = (agent.guest("web1").await, agent.guest("web1").await);
+    let (ended, runs) = (off("web2"), off("web3"));
+    let first = guest.asks(&ended).await;
+    guest.sends(&runs);
+    let delayed = Request { delay: Duration::from_secs(2), ..off("web3") };
+    let delayed_again = Request { delay: delayed.delay, ..ended.clone() };
+    other.sends(&delayed);
+    settle().await;
+
+    agent.begins_to_stop();
+    let again = other.asks(&delayed_again).await;
+    let after_its_delay = other.hears_of(&delayed).await.verdict;
+    other.sends(&runs);
+    let joined = other.hears_of(&runs).await.verdict;
+
+    assert_eq!(again, first);
+    assert_eq!(after_its_delay.ruling, Ruling::Failed(Reason::Stopping), "it was never accepted");
+    assert_eq!(joined.evidence, Some(Evidence::ProcessGone));
+    assert_eq!(agent.orders(), ["stop web2", "stop web3"]);
+}

@@ -6,6 +6,8 @@ use fence_vmchannel_host_agent::hypervisor::simulated::Entry;
 use fence_vmchannel_host_agent::journal::{Record, Store};
 use fence_vmchannel_protocol::{Evidence, Power, PowerState, Reason, Request, Ruling};
 
+use tokio::time::Instant;
+
 use crate::agent::{Agent, GIVE_UP, Killed, domain};
 use crate::clock::pass;
 use crate::guest::{off, power};
@@ -49,6 +51,26 @@ async fn a_verdict_of_before_a_restart_is_given_again_and_nothing_is_done() {
     assert_eq!((again.ruling, again.state, again.evidence), (first.ruling, first.state, first.evidence));
     assert!(agent.runs("web2"));
     assert_eq!(agent.orders(), ["stop web2", "start web2"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_asks_again_after_a_restart_does_not_wait_for_its_delay_once_more() {
+    let agent = beside_a_slow_one().await;
+    let asked = Request { delay: Duration::from_secs(5), ..off("web2") };
+    let mut guest = agent.guest("web1").await;
+    guest.sends(&asked);
+    pass(asked.delay + SOON).await;
+
+    let agent = agent.killed_and_started_after(SOON).await;
+    let begun = Instant::now();
+    let verdict = agent.guest("web1").await.asks(&asked).await;
+    let took = begun.elapsed();
+    let told_again = agent.guest("web1").await.asks(&asked).await;
+
+    assert_eq!(verdict.evidence, Some(Evidence::ProcessGone));
+    assert_eq!(told_again.evidence, verdict.evidence);
+    assert!(took < Duration::from_secs(1) && begun.elapsed() < Duration::from_secs(1), "{took:?}");
+    assert_eq!(agent.orders(), ["stop web2", "stop web2"], "of one and the same run");
 }
 
 #[tokio::test(start_paused = true)]

@@ -50,7 +50,7 @@ pub(super) struct Question {
 #[derive(Debug)]
 struct Waiting {
     question: Question,
-    since: Instant,
+    until: Instant,
 }
 
 /// A request that the host has.
@@ -138,11 +138,11 @@ impl Desk {
         }
         self.own(&question, rights.user, now)?;
         // A program that asks again while it waits has waited all the while.
-        let mut since = now;
+        let mut until = now + question.request.timeout;
         for waiting in self.programs.values_mut().map(|program| &mut program.waiting) {
             waiting.retain(|waiting| {
                 let is_other = waiting.question.request.id != id;
-                since = if is_other { since } else { since.min(waiting.since) };
+                until = if is_other { until } else { until.min(waiting.until) };
                 is_other
             });
         }
@@ -151,7 +151,7 @@ impl Desk {
             let detail = format!("the broker keeps {WAITING} requests of a program: wait for their answers");
             return Err(Declined { reason: Reason::Busy, detail });
         }
-        program.waiting.push_back(Waiting { question, since });
+        program.waiting.push_back(Waiting { question, until });
         if let Some(asked) = self.asked.get_mut(&id) {
             asked.program = Some(from); // it came again by another connection, or heard nothing for a while
         }
@@ -222,7 +222,9 @@ impl Desk {
             if let Some(program) = asked.program.and_then(|id| self.programs.get_mut(&id)) {
                 let id = asked.question.request.id;
                 program.waiting.retain(|waiting| waiting.question.request.id != id);
-                program.waiting.push_front(Waiting { question: asked.question.clone(), since: now });
+                let question = asked.question.clone();
+                let until = now + question.request.timeout;
+                program.waiting.push_front(Waiting { question, until });
             }
         }
     }
@@ -244,9 +246,9 @@ impl Desk {
         self.asked.retain(|_, asked| asked.until() > now);
         let mut expired = Vec::new();
         for (program, Program { waiting, .. }) in &mut self.programs {
-            let over = waiting.iter().filter(|waiting| waiting.until() <= now);
+            let over = waiting.iter().filter(|waiting| waiting.until <= now);
             expired.extend(over.map(|waiting| (*program, waiting.question.request.id)));
-            waiting.retain(|waiting| waiting.until() > now);
+            waiting.retain(|waiting| waiting.until > now);
         }
         expired
     }
@@ -254,7 +256,7 @@ impl Desk {
     /// When to look again though nothing happens.
     pub(super) fn wake_at(&self, now: Instant) -> Option<Instant> {
         let waiting = || self.programs.values().flat_map(|program| &program.waiting);
-        let ends = waiting().map(Waiting::until).chain(self.asked.values().map(Asked::until));
+        let ends = waiting().map(|waiting| waiting.until).chain(self.asked.values().map(Asked::until));
         let rooms = self.asked.values().flat_map(Asked::gives_room_at).filter(|at| *at > now);
         let next_tokens = [0, limits::RESERVE].map(|reserve| self.bucket.ready_at(reserve));
         let tokens = next_tokens.into_iter().filter(|at| *at > now && waiting().next().is_some());
@@ -294,14 +296,10 @@ impl Asked {
 }
 
 impl Waiting {
-    fn until(&self) -> Instant {
-        self.since + self.question.request.timeout
-    }
-
     /// A newline, which ends whatever half line lies on the way, and the request with the time that is left of it.
     fn line(&self, now: Instant) -> Option<Vec<u8>> {
         let Question { request, signed } = &self.question;
-        let left = request.timeout.saturating_sub(now.saturating_duration_since(self.since));
+        let left = self.until.saturating_duration_since(now);
         let line = match signed {
             Some(line) => line.clone(),
             // It was read from a line of the same length or a longer one.

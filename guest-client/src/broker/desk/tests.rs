@@ -222,14 +222,18 @@ fn what_waited_too_long_is_told_and_never_asked() {
 #[test]
 fn who_asks_again_while_waiting_has_waited_all_the_while() {
     let now = Instant::now();
-    let mut desk = Desk::new(now);
-    let program = desk.join(root()).unwrap();
+    let at = |seconds| now + Duration::from_secs(seconds);
+    for asked in [[(0, 10), (4, 10), (8, 10)], [(0, 10), (4, 6), (8, 2)]] {
+        let mut desk = Desk::new(now);
+        let program = desk.join(root()).unwrap();
+        for (seconds, left) in asked {
+            let mut question = off(1);
+            question.request.timeout = Duration::from_secs(left);
+            desk.ask(program, question, at(seconds)).unwrap();
+        }
 
-    for seconds in [0, 4, 8] {
-        desk.ask(program, off(1), now + Duration::from_secs(seconds)).unwrap();
+        assert_eq!([9, 10].map(|seconds| desk.expire(at(seconds)).len()), [0, 1]);
     }
-
-    assert_eq!(desk.expire(now + Duration::from_secs(10)), [(program, id(1))]);
 }
 
 #[test]
