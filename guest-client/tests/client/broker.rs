@@ -297,7 +297,7 @@ fn a_program_that_goes_away_leaves_its_turn_to_others_and_is_never_asked_for() {
     let broker = Broker::start(away.to_str().unwrap(), &us());
     let mut gone = Program::of(&broker);
     gone.ask(1, Ask::Power(fence_vmchannel_protocol::Power::Off, "web2".parse().unwrap()));
-    gone.stream.shutdown(std::net::Shutdown::Both).unwrap();
+    gone.stream.shutdown(std::net::Shutdown::Write).unwrap();
     assert!(gone.hears().is_none());
 
     let patient = start(&["--device", &broker.device(), "-o", "status", "-n", "web1", "-t", "8"]);
