@@ -83,8 +83,12 @@ fn on_the_agent(
     for disguise in hostile.iter().chain([&victim]) {
         Domain::define_xml(libvirt, &disguise.xml())?;
     }
-    let mut agent = Agent::start(lab)?;
+    // They run before the agent looks, as VMs do whose start it heard of.
     let mut asker = victim.asker(lab)?;
+    let silent = hostile.iter().skip(attackers.len()).map(|it| it.asker(lab)).collect::<Result<Vec<_>>>()?;
+    let strangers = hostile.iter().zip(attackers).map(|(it, kind)| it.attacker(lab, *kind));
+    let mut strangers = strangers.collect::<Result<Vec<_>>>()?;
+    let mut agent = Agent::start(lab)?;
     for disguise in hostile.iter().chain([&victim]) {
         wait_until("a socket of the agent's", || Ok(disguise.socket(lab).exists()))?;
     }
@@ -92,8 +96,6 @@ fn on_the_agent(
     let target = hostile.first().ok_or_else(|| unexpected("nobody to ask about"))?.name.clone();
     let target: Target = target.parse().map_err(unexpected)?;
     asker.ask(Ask::Status(target.clone()))?; // it is served before the attack begins
-    let mut strangers = hostile.iter().zip(attackers).map(|(it, kind)| it.attacker(lab, *kind));
-    let mut strangers = strangers.by_ref().collect::<Result<Vec<_>>>()?;
     before_others(&[agent.pid(), lab.libvirtd_pid()?, asker.pid()])?;
     strangers.iter_mut().try_for_each(|stranger| stranger.begin())?;
     let (load, answers) = during(agent.pid(), || {
@@ -111,6 +113,7 @@ fn on_the_agent(
     let begun = Instant::now();
     agent.stop()?;
     let ends = begun.elapsed() <= ENDS;
+    drop(silent);
     Ok(Attack { kind: word, daemon: AGENT, answers, unanswered: 0, load, idle, ends })
 }
 
