@@ -89,7 +89,7 @@ async fn exchange(
     (voice, ear): (&mut Voice, &mut Ear),
     trace: Trace,
 ) -> Result<Answer, ConversationError> {
-    let (deadline, mut connected) = (question.deadline, Instant::now());
+    let deadline = question.deadline;
     let mut buffer = [0; 4096];
     let mut next = Next::Speak;
     loop {
@@ -102,10 +102,7 @@ async fn exchange(
         next = match next {
             Next::Connect => {
                 trace.say(format_args!("the host is away, waiting for it"));
-                // While it is away nobody else can be first, so that time is no part of the delay.
-                voice.request.delay = voice.request.delay.saturating_sub(connected.elapsed());
                 port.reconnect(deadline).await?;
-                connected = Instant::now();
                 ear.forget();
                 trace.say(format_args!("the host is back, asking again by the same request id"));
                 Next::Speak
@@ -182,7 +179,8 @@ impl Question {
         Voice { request, signing: self.key.clone().map(|key| (key, new_id())) }
     }
 
-    /// The time that is left. The host counts its own from the end of the delay.
+    /// The time that is left. The host counts its own from the end of the delay, which is told whole: while the host was away, or
+    /// connected and hung, nobody else could be first.
     fn tell_what_is_left(&self, request: &mut Request) {
         let left = self.deadline.saturating_duration_since(Instant::now());
         request.delay = request.delay.min(left);

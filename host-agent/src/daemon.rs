@@ -255,13 +255,14 @@ impl Daemon {
     /// Orders under way get a moment to end and to be answered; what is not done then stays undone and unsaid.
     async fn drain(&mut self) {
         self.stopping.send_replace(true);
-        let until = Instant::now() + DRAIN;
+        let (until, mut inventory) = (Instant::now() + DRAIN, self.agent.inventory.clone());
         while self.agent.orders.are_open() {
             tokio::select! {
                 Some(work) = self.work.recv() => {
                     self.tasks.spawn(async move { work.await; Task::Order });
                 }
                 Some(_) = self.tasks.join_next() => {}
+                Ok(()) = inventory.changed() => self.agent.orders.retain(&self.agent.domains()), // who leaves
                 () = sleep_until(until) => {
                     tracing::warn!("stopping while orders are under way: their askers get no verdict and ask again");
                     break;
@@ -270,6 +271,7 @@ impl Daemon {
         }
         tell(&mut self.tasks, self.agent.board.turns()).await;
         self.tasks.shutdown().await;
+        self.agent.orders.retain(&self.agent.domains());
         tracing::info!("stopped");
     }
 }

@@ -109,6 +109,8 @@ pub enum Job {
     Leaving,
     /// It is migrating here from another host, where it still runs or may run again.
     Arriving,
+    /// It is just being started. That may fail, also since another host runs it.
+    Starting,
     /// It is just ending, for whatever reason.
     Ended,
 }

@@ -132,7 +132,7 @@ impl Broker {
             }
             Event::Asked(id, question) => self.ask(id, question, now),
             Event::Left(id) => self.dismiss(id),
-            Event::Host(word) => self.hear(word, now),
+            Event::Host(word) => self.hear(word),
             Event::Room => {
                 if let (Some(host), Some(line)) = (&self.host, self.desk.next_line(now)) {
                     // There was room; a connection that ended meanwhile is told of by its own word.
@@ -174,7 +174,7 @@ impl Broker {
         }
     }
 
-    fn hear(&mut self, word: HostWord, now: Instant) {
+    fn hear(&mut self, word: HostWord) {
         match word {
             HostWord::There(lines) => {
                 self.log.say(format_args!("the host is there"));
@@ -191,11 +191,11 @@ impl Broker {
                     self.why = why;
                 }
             }
-            HostWord::Said(frame) => self.pass_on(frame, now),
+            HostWord::Said(frame) => self.pass_on(frame),
         }
     }
 
-    fn pass_on(&mut self, frame: fence_vmchannel_protocol::Frame, now: Instant) {
+    fn pass_on(&mut self, frame: fence_vmchannel_protocol::Frame) {
         let Some((heading, line)) = heading::read(frame) else { return };
         match (heading.id, heading.reason) {
             (Some(id), _) => {
@@ -208,7 +208,7 @@ impl Broker {
                     self.tell(program, line.clone());
                 }
             }
-            (None, _) => self.desk.ask_again(now),
+            (None, _) => self.desk.ask_again(),
         }
     }
 

@@ -39,7 +39,7 @@ pub struct Application {
 }
 
 impl Application {
-    fn asked(&self) -> Asked {
+    pub(crate) fn asked(&self) -> Asked {
         Asked { guest: self.asker.0, request: self.request }
     }
 }
@@ -63,7 +63,8 @@ struct Open {
     power: Power,
     /// Its target is gone and is to be started: who asks now asks about the new run.
     starting: bool,
-    askers: Vec<Asked>,
+    /// Who asked for it, in which run; after a restart of the agent that is known of the first one only.
+    askers: Vec<(Asked, Option<InstanceId>)>,
 }
 
 #[derive(Debug)]
@@ -124,12 +125,12 @@ impl Arbiter {
         if entries.iter().filter(is_open).count() >= OPEN_PER_GUEST {
             return Decision::Refuse(Reason::Busy, "too many orders of this guest are open");
         }
-        if self.is_condemned(application.asker) {
+        if self.is_condemned(application.asker.0, Some(application.asker.1)) {
             return Decision::Refuse(Reason::Condemned, "this guest is being fenced");
         }
         let decision = match self.open.get_mut(&application.target) {
             Some(open) if open.power == application.power && !open.starting => {
-                open.askers.push(application.asked());
+                open.askers.push((application.asked(), Some(application.asker.1)));
                 Decision::Join(open.number)
             }
             Some(_) => return Decision::Refuse(Reason::Busy, "another order on this target is open"),
@@ -149,7 +150,12 @@ impl Arbiter {
     fn begin(&mut self, application: &Application) -> OrderNumber {
         self.accepted += 1;
         let (number, power) = (self.accepted, application.power);
-        let open = Open { number, power, starting: false, askers: vec![application.asked()] };
+        let open = Open {
+            number,
+            power,
+            starting: false,
+            askers: vec![(application.asked(), Some(application.asker.1))],
+        };
         self.open.insert(application.target, open);
         number
     }
@@ -186,7 +192,9 @@ impl Arbiter {
         match &known.ended {
             Some(ended) => self.condemned.extend(ended.stopped.map(|instance| (target, instance))),
             None => {
-                let askers = known.acting.askers.clone();
+                let first = known.acting.permit.asker();
+                let run = |asked: &Asked| Some(first.instance()).filter(|_| asked.guest == first.uuid());
+                let askers = known.acting.askers.iter().map(|asked| (*asked, run(asked))).collect();
                 self.open.insert(target, Open { number, power, starting: known.off.is_some(), askers });
             }
         }
@@ -213,7 +221,20 @@ impl Arbiter {
     /// Whose requests wait for the open order on this target.
     #[must_use]
     pub fn askers(&self, target: Uuid) -> Vec<Asked> {
-        self.open.get(&target).map(|open| open.askers.clone()).unwrap_or_default()
+        self.open.get(&target).into_iter().flat_map(|open| &open.askers).map(|(asked, _)| *asked).collect()
+    }
+
+    /// Whether anybody waits for the open order on this target who may want anything; otherwise why not.
+    pub fn is_wanted(&self, target: Uuid) -> Result<(), Reason> {
+        let awaited = self.open.get(&target).into_iter().flat_map(|open| &open.askers);
+        let mut awaited = awaited.filter(|(asked, _)| self.given(asked).is_none()).peekable();
+        if awaited.peek().is_none() {
+            return Err(Reason::Timeout);
+        }
+        let is_free = |(asked, run): &(Asked, Option<InstanceId>)| {
+            asked.guest == target || !self.is_condemned(asked.guest, *run)
+        };
+        if awaited.any(is_free) { Ok(()) } else { Err(Reason::Condemned) }
     }
 
     /// An order's target is gone and is to be started, or runs again after all.
@@ -262,10 +283,9 @@ impl Arbiter {
     }
 
     /// A guest whose end is decided may not act.
-    #[must_use]
-    pub fn is_condemned(&self, (guest, instance): (Uuid, InstanceId)) -> bool {
+    fn is_condemned(&self, guest: Uuid, run: Option<InstanceId>) -> bool {
         let open = self.open.get(&guest).is_some_and(|open| open.power != Power::On);
-        open || self.condemned.get(&guest) == Some(&instance)
+        open || run.is_some() && self.condemned.get(&guest) == run.as_ref()
     }
 
     fn forget_old(&mut self, guest: Uuid, now: Duration) {

@@ -28,18 +28,15 @@ impl Carrier {
         if !step.acts() || order.proof().is_some() {
             return Ok(());
         }
-        let not_begun =
-            |reason, why: &str| Err(Event::NotBegun(reason, format!("{why}, so nothing was done")));
-        let (asker, target) = (self.errand.permit.asker(), self.errand.permit.target());
-        let (state, now) = (self.orders.lock(), self.orders.now());
-        if state.running.get(&self.errand.number).is_some_and(|running| running.until <= now) {
-            return not_begun(Reason::Timeout, "nobody waits for it any more");
-        }
-        let is_of_one = asker.uuid() != target && state.arbiter.askers(target).len() <= 1;
-        if is_of_one && state.arbiter.is_condemned((asker.uuid(), asker.instance())) {
-            return not_begun(Reason::Condemned, "who asked for it is being fenced");
-        }
-        Ok(())
+        let (target, number, now) = (self.errand.permit.target(), self.errand.number, self.orders.now());
+        let state = self.orders.lock();
+        let is_over = state.running.get(&number).is_some_and(|running| running.until <= now);
+        let (reason, why) = match state.arbiter.is_wanted(target) {
+            Ok(()) if !is_over => return Ok(()),
+            Err(Reason::Condemned) => (Reason::Condemned, "who asked for it is being fenced"),
+            Ok(()) | Err(_) => (Reason::Timeout, "nobody waits for it any more"),
+        };
+        Err(Event::NotBegun(reason, format!("{why}, so nothing was done")))
     }
 
     pub(super) fn start(&self) -> BoxFuture<'static, Brought> {

@@ -38,16 +38,17 @@ impl Carrier {
                 let heard = || {
                     answered.send_replace(true);
                 };
-                let until = gone + BUSY_PATIENCE;
+                let mut until = gone + BUSY_PATIENCE;
                 let ended = loop {
                     let ended = match &domain {
                         Some(domain) => settled(&*orders.hypervisor, domain, heard).await,
                         None => orders.hypervisor.standing(permit.target()).await,
                     };
-                    if ended != Err(CallError::Busy) || Instant::now() > until {
-                        break ended;
+                    match ended {
+                        Err(CallError::HeldUp) => until = Instant::now() + BUSY_PATIENCE,
+                        Err(CallError::Busy) if Instant::now() <= until => sleep(ASK_AGAIN).await,
+                        ended => break ended,
                     }
-                    sleep(ASK_AGAIN).await;
                 };
                 let is_silent = ended.as_ref().is_err_and(is_silence);
                 if !is_silent {
@@ -88,9 +89,11 @@ impl Carrier {
             Box::pin(async move {
                 // Another question has its own time, which begins when it is asked: what waits in our own line waits for us.
                 let begun = Instant::now();
+                let mut until = begun + BUSY_PATIENCE;
                 let said = loop {
                     match orders.hypervisor.job(&permit, SILENCE).await {
-                        Err(CallError::Busy) if begun.elapsed() < BUSY_PATIENCE => sleep(ASK_AGAIN).await,
+                        Err(CallError::HeldUp) => until = Instant::now() + BUSY_PATIENCE,
+                        Err(CallError::Busy) if Instant::now() < until => sleep(ASK_AGAIN).await,
                         said => break said,
                     }
                 };

@@ -111,15 +111,16 @@ pub(super) async fn ask_for_job(
     within: Duration,
     asked: &watch::Sender<Instant>,
 ) -> Found {
-    let until = Instant::now() + JOB_PATIENCE;
+    let mut until = Instant::now() + JOB_PATIENCE;
     loop {
-        let begun = Instant::now();
-        asked.send_replace(begun);
+        asked.send_replace(Instant::now());
         match hypervisor.job(permit, within).await {
             Ok(Job::None) => return Found::Running,
             Ok(Job::Leaving) => return Found::Leaving,
             Ok(Job::Arriving) => return Found::Arriving,
-            Ok(Job::Ended) | Err(CallError::NoDomain) => return Found::Ending,
+            Ok(Job::Starting) if permit.power() == Power::On => return Found::Running,
+            Ok(Job::Starting) if Instant::now() < until => sleep(RETRY_JOB).await,
+            Ok(Job::Starting | Job::Ended) | Err(CallError::NoDomain) => return Found::Ending,
             Err(CallError::Unreachable(_) | CallError::Deadline(_)) => return Found::Unattended,
             Err(CallError::Busy | CallError::Failed(_) | CallError::NotRunning)
                 if !hypervisor.is_connected() =>
@@ -127,7 +128,7 @@ pub(super) async fn ask_for_job(
                 return Found::Unattended;
             }
             // Calls that are under way end meanwhile: what is left hangs.
-            Err(CallError::Busy) if begun.elapsed() > JOB_PATIENCE => {} // the agent was held up
+            Err(CallError::HeldUp) => until = Instant::now() + JOB_PATIENCE,
             Err(CallError::Busy) if Instant::now() > until => return Found::Unattended,
             Err(CallError::Failed(why)) if Instant::now() > until => return Found::Nothing(why),
             Err(CallError::Busy | CallError::Failed(_) | CallError::NotRunning) => sleep(RETRY_JOB).await,

@@ -16,7 +16,7 @@ mod resume;
 mod ticket;
 mod witness;
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -79,10 +79,11 @@ struct State {
 }
 
 /// An order that is carried out.
-#[derive(Clone)]
 struct Running {
     view: watch::Receiver<View>,
     target: Uuid,
+    /// Who asked for it, and when first.
+    asked: BTreeMap<Asked, Instant>,
     /// How long the most patient of its askers waits, since the host's boot.
     until: Duration,
     /// When somebody joined it last.
@@ -156,16 +157,18 @@ impl Orders {
             Decision::Refuse(reason, why) => {
                 Taken::Verdict(Verdict { detail: Some(why.into()), ..Verdict::refused(reason) })
             }
-            Decision::Join(number) => match state.running.get(&number).cloned() {
+            Decision::Join(number) => match state.running.get_mut(&number) {
                 Some(running) => {
-                    let guest = permit.asker().uuid();
+                    let asked = application.asked();
                     let until = self.now() + request.timeout;
-                    if let Some(running) = state.running.get_mut(&number) {
-                        running.until = running.until.max(until);
-                        running.joined = if is_new { Some(Instant::now()) } else { running.joined };
+                    running.until = running.until.max(until);
+                    if is_new {
+                        running.joined = Some(Instant::now());
+                        running.asked.insert(asked, Instant::now());
                     }
-                    state.journal.joined(number, Asked { guest, request: request.id }, until);
-                    Taken::Ticket(Box::new(Ticket::new(self.clone(), guest, request, (number, running))))
+                    let ticket = Ticket::new(self.clone(), asked.guest, request, (number, running));
+                    state.journal.joined(number, asked, until);
+                    Taken::Ticket(Box::new(ticket))
                 }
                 None => {
                     Taken::Verdict(Verdict::failed(Reason::Busy, "the order it would join is just ending"))
@@ -174,9 +177,10 @@ impl Orders {
             Decision::Begin(number) => {
                 let (sender, view) = watch::channel(View::default());
                 let (target, until) = (permit.target(), self.now() + request.timeout);
-                let running = Running { view, target, until, joined: None };
-                state.running.insert(number, running.clone());
-                let ticket = Ticket::new(self.clone(), permit.asker().uuid(), request, (number, running));
+                let asked = BTreeMap::from([(application.asked(), Instant::now())]);
+                let running = Running { view, target, asked, until, joined: None };
+                let ticket = Ticket::new(self.clone(), permit.asker().uuid(), request, (number, &running));
+                state.running.insert(number, running);
                 let grace = self.patience.kill_after.min(request.timeout / 2);
                 let errand = Errand::new(number, permit, self.now(), grace, self.patience.give_up_after);
                 slot.send(Box::pin(carry_out(self.clone(), errand, sender)));
@@ -199,7 +203,7 @@ impl Orders {
         match state.arbiter.before(&Asked { guest, request: request.id }, power, is_target)? {
             Decision::Repeat(verdict) => Some(Taken::Verdict(*verdict)),
             Decision::Join(number) => {
-                let running = state.running.get(&number).cloned()?;
+                let running = state.running.get(&number)?;
                 Some(Taken::Ticket(Box::new(Ticket::new(self.clone(), guest, request, (number, running)))))
             }
             Decision::Begin(_) | Decision::Refuse(..) => None,

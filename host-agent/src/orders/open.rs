@@ -46,15 +46,27 @@ impl OpenOrder {
     /// Nobody joins any more before the outcome is told; who went away finds it when it asks again.
     pub(super) fn close(&self, stopped: Option<InstanceId>, view: &View) {
         let (mut state, at) = (self.orders.lock(), self.orders.now());
-        let verdict = Verdict {
+        let state = &mut *state;
+        let whole = |verdict| Verdict {
             uuid: Some(self.target),
             simulated: self.orders.hypervisor.is_simulated(),
-            ..view.verdict().unwrap_or_else(|| Verdict::failed(Reason::UnknownState, "the order was dropped"))
+            ..verdict
         };
+        // What was proven to those that asked early enough is theirs, also if they are not here to hear it.
+        for (asked, begun) in
+            state.running.remove(&self.number).map(|running| running.asked).unwrap_or_default()
+        {
+            let earlier = view.earlier_for(begun).filter(|_| state.arbiter.given(&asked).is_none());
+            if let Some(verdict) = earlier.map(whole) {
+                state.journal.answered(self.number, asked, &verdict);
+                state.arbiter.answered(asked.guest, asked.request, &verdict, at);
+            }
+        }
+        let dropped = || Verdict::failed(Reason::UnknownState, "the order was dropped");
+        let verdict = whole(view.verdict().unwrap_or_else(dropped));
         state.journal.ended(self.number, journal::Ended { verdict: verdict.clone(), stopped, at });
         state.arbiter.settle(self.number, &verdict, at);
         state.arbiter.finish(self.target, stopped);
-        state.running.remove(&self.number);
     }
 }
 
@@ -72,8 +84,13 @@ impl Drop for OpenOrder {
 impl View {
     /// The order's verdict for whoever asked then, once there is one.
     pub(super) fn verdict_for(&self, asked: Instant) -> Option<Verdict> {
+        self.earlier_for(asked).or_else(|| self.verdict())
+    }
+
+    /// What was proven to those that had asked by then.
+    fn earlier_for(&self, asked: Instant) -> Option<Verdict> {
         let earlier = self.earlier.as_ref().filter(|(before, _)| asked <= *before);
-        earlier.map(|(_, outcome)| reply::verdict_of(outcome)).or_else(|| self.verdict())
+        earlier.map(|(_, outcome)| reply::verdict_of(outcome))
     }
 
     /// The order's verdict, once it has ended.

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::watch;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 use super::carry::carry_out;
 use super::errand::{Before, Errand};
@@ -40,7 +40,8 @@ pub(super) fn all(orders: &Arc<Orders>) {
         tracing::info!(order = number, target = %known.acting.permit.name(), "taking up an order of before the restart");
         let (sender, view) = watch::channel(View::default());
         let (target, until) = (known.acting.permit.target(), known.acting.until);
-        state.running.insert(number, Running { view, target, until, joined: None });
+        let asked = known.acting.askers.iter().map(|asked| (*asked, Instant::now())).collect();
+        state.running.insert(number, Running { view, target, asked, until, joined: None });
         state.arbiter.starting(target, true); // who asks now asks about what is there now
         slot.send(Box::pin(resume(orders.clone(), known, sender)));
     }

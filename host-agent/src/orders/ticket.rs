@@ -28,6 +28,8 @@ pub struct Ticket {
     orders: Arc<Orders>,
     number: OrderNumber,
     view: watch::Receiver<View>,
+    /// When its question came first.
+    asked: Instant,
     guest: Uuid,
     target: Uuid,
     request: RequestId,
@@ -41,13 +43,15 @@ impl Ticket {
         orders: Arc<Orders>,
         guest: Uuid,
         request: &Request,
-        (number, running): (OrderNumber, Running),
+        (number, running): (OrderNumber, &Running),
     ) -> Self {
         let begun = Instant::now();
+        let asked = running.asked.get(&Asked { guest, request: request.id }).copied().unwrap_or(begun);
         Self {
             orders,
             number,
-            view: running.view,
+            view: running.view.clone(),
+            asked,
             guest,
             target: running.target,
             request: request.id,
@@ -61,7 +65,7 @@ impl Ticket {
     pub async fn next(&mut self) -> Reply {
         loop {
             let view = self.view.borrow_and_update().clone();
-            if let Some(verdict) = view.verdict_for(self.begun) {
+            if let Some(verdict) = view.verdict_for(self.asked) {
                 return self.close(verdict);
             }
             let due = self.next_progress.min(self.deadline);

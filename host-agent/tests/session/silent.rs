@@ -39,6 +39,28 @@ async fn who_joins_when_the_target_is_gone_takes_no_verdict_from_who_asked_befor
 }
 
 #[tokio::test(start_paused = true)]
+async fn who_asked_before_has_that_verdict_also_on_a_new_connection_and_when_it_was_away() {
+    for stays_away in [false, true] {
+        let agent = beside_a_hung_libvirt().await;
+        let asked = off("web2");
+        let mut first = agent.guest("web1").await;
+        first.sends(&asked);
+        pass(CONFIRMING).await;
+        drop(first);
+        let mut again = agent.guest("web1").await;
+        if !stays_away {
+            again.sends(&asked); // on a new connection, and once somebody else has joined
+        }
+        agent.guest("web3").await.sends(&off("web2"));
+        pass(Duration::from_secs(10)).await;
+
+        let verdict = again.asks(&asked).await;
+
+        assert_eq!(verdict.evidence, Some(Evidence::ProcessGone), "{verdict:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_repeat_does_not_make_a_proof_older_than_its_question() {
     let agent = beside_a_hung_libvirt().await;
     let (mut guest, mut again) = (agent.guest("web1").await, agent.guest("web1").await);
@@ -87,6 +109,7 @@ async fn what_only_a_condemned_guest_asked_for_is_not_begun() {
     let asked = off("web2");
 
     condemned.sends(&off("web3"));
+    condemned.sends(&off("web3")); // who tries twice is still one
     pass(LOOKING).await;
     survivor.sends(&asked);
     let verdict = survivor.hears_of(&asked).await.verdict;

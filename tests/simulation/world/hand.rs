@@ -278,7 +278,7 @@ impl Hypervisor for Hand {
         if asked.elapsed() > WORD_IS_GOOD_FOR {
             match self.job(permit, Duration::from_secs(1)).await? {
                 Job::Leaving | Job::Arriving => return Err(CallError::Failed("it migrates".into())),
-                Job::None | Job::Ended => {}
+                Job::None | Job::Starting | Job::Ended => {}
             }
         }
         match self.destroy(permit) {

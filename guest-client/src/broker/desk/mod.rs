@@ -57,6 +57,8 @@ struct Waiting {
 #[derive(Debug)]
 struct Asked {
     question: Question,
+    /// Its program does not wait longer.
+    until: Instant,
     /// Nobody, once its program is gone.
     program: Option<ProgramId>,
     user: u32,
@@ -197,7 +199,8 @@ impl Desk {
         self.bucket.take(now);
         let line = waiting.line(now)?;
         let (question, program) = (waiting.question, Some(id));
-        let asked = Asked { question, program, user, first, sent: now, was_heard: false, is_doubted: false };
+        let (until, was_heard, is_doubted) = (waiting.until, false, false);
+        let asked = Asked { question, until, program, user, first, sent: now, was_heard, is_doubted };
         self.asked.insert(asked.question.request.id, asked);
         Some(line)
     }
@@ -217,13 +220,12 @@ impl Desk {
     }
 
     /// The host could not read a line: all that it has not spoken of are asked again, by the same ids.
-    pub(super) fn ask_again(&mut self, now: Instant) {
+    pub(super) fn ask_again(&mut self) {
         for asked in self.asked.values().filter(|asked| !asked.was_heard) {
             if let Some(program) = asked.program.and_then(|id| self.programs.get_mut(&id)) {
                 let id = asked.question.request.id;
                 program.waiting.retain(|waiting| waiting.question.request.id != id);
-                let question = asked.question.clone();
-                let until = now + question.request.timeout;
+                let (question, until) = (asked.question.clone(), asked.until);
                 program.waiting.push_front(Waiting { question, until });
             }
         }

@@ -261,21 +261,6 @@ fn a_signed_line_passes_as_it_came() {
 }
 
 #[test]
-fn a_line_that_the_host_could_not_read_is_sent_again() {
-    let now = Instant::now();
-    let mut desk = Desk::new(now);
-    let program = desk.join(root()).unwrap();
-    desk.ask(program, off(1), now).unwrap();
-    desk.ask(program, off(2), now).unwrap();
-    sent(&mut desk, now);
-    desk.heard(id(2), false);
-
-    desk.ask_again(now);
-
-    assert_eq!(sent(&mut desk, now), [1]);
-}
-
-#[test]
 fn a_user_with_many_programs_and_users_without_rights_leave_room_for_others() {
     let mut desk = Desk::new(Instant::now());
     let mut join = |rights: &Rights| std::iter::from_fn(|| desk.join(rights.clone())).count();
@@ -398,3 +383,6 @@ fn who_is_told_busy_does_not_get_the_answer_in_place_of_who_asked() {
     assert_eq!(declined(&mut desk, other, status(9), now), Reason::Busy);
     assert_eq!(desk.heard(id(9), true), Some(one));
 }
+
+#[path = "again.rs"]
+mod again;

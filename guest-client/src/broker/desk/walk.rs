@@ -127,7 +127,7 @@ impl World {
                     assert!(self.present.contains_key(&program), "a word for one that is gone");
                 }
             }
-            98 => self.desk.ask_again(self.now),
+            98 => self.desk.ask_again(),
             _ => {
                 self.desk.host_is_lost();
                 self.present.clear();

@@ -15,7 +15,7 @@ use virt_sys as sys;
 
 use super::ffi;
 use super::link::call_error;
-use super::look::standing_of;
+use super::look::{is_starting, standing_by, standing_of};
 use crate::domain::{Job, Standing};
 use crate::hypervisor::{CallError, Recipe, WORD_IS_GOOD_FOR};
 
@@ -33,7 +33,7 @@ pub(super) fn stop(connect: &Connect, uuid: Uuid, asked: Instant) -> Result<(), 
     if asked.elapsed() > WORD_IS_GOOD_FOR {
         match job(connect, uuid)? {
             Job::Leaving | Job::Arriving => return Err(CallError::Failed("it migrates by now".to_owned())),
-            Job::None | Job::Ended => {}
+            Job::None | Job::Starting | Job::Ended => {}
         }
     }
     destroy(connect, uuid)
@@ -106,7 +106,15 @@ pub(super) fn job(connect: &Connect, uuid: Uuid) -> Result<Job, CallError> {
         Err(error) if is_refusal(&error) => error.code() == ErrorNumber::OperationUnsupported,
         Err(error) => return Err(call_error(error)),
     };
-    Ok(match standing_of(&handle)? {
+    let (state, reason) = handle.get_state().map_err(call_error)?;
+    Ok(match standing_by(state, reason) {
+        Standing::Unclear if is_starting(state, reason) => {
+            if arriving {
+                Job::Arriving
+            } else {
+                Job::Starting
+            }
+        }
         Standing::Leaving => Job::Arriving,
         Standing::Active | Standing::Crashed if arriving => Job::Arriving,
         Standing::Active | Standing::Crashed => Job::None,

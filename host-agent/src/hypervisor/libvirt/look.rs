@@ -204,8 +204,14 @@ pub(super) fn standing_of(handle: &Handle) -> Result<Standing, CallError> {
     Ok(standing_by(state, reason))
 }
 
-fn standing_by(state: sys::virDomainState, reason: i32) -> Standing {
+/// Whether it is just being started: that fails where its disk is in use, on another host too.
+pub(super) fn is_starting(state: sys::virDomainState, reason: i32) -> bool {
+    state == sys::VIR_DOMAIN_PAUSED && u32::try_from(reason) == Ok(sys::VIR_DOMAIN_PAUSED_STARTING_UP)
+}
+
+pub(super) fn standing_by(state: sys::virDomainState, reason: i32) -> Standing {
     match state {
+        sys::VIR_DOMAIN_PAUSED if is_starting(state, reason) => Standing::Unclear,
         // The last moments of a migration: the other host may go on with it at any time.
         sys::VIR_DOMAIN_PAUSED if is_leaving(reason) => Standing::Leaving,
         sys::VIR_DOMAIN_RUNNING
@@ -219,5 +225,19 @@ fn standing_by(state: sys::virDomainState, reason: i32) -> Standing {
         }
         sys::VIR_DOMAIN_SHUTOFF => Standing::ShutOff,
         _ => Standing::Unclear,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_just_being_started_is_not_said_to_run_here() {
+        let starting = i32::try_from(sys::VIR_DOMAIN_PAUSED_STARTING_UP).unwrap();
+        let by_somebody = i32::try_from(sys::VIR_DOMAIN_PAUSED_USER).unwrap();
+
+        assert_eq!(standing_by(sys::VIR_DOMAIN_PAUSED, starting), Standing::Unclear);
+        assert_eq!(standing_by(sys::VIR_DOMAIN_PAUSED, by_somebody), Standing::Active);
     }
 }

@@ -139,7 +139,7 @@ impl Pool {
             Lane::Act => &self.acts,
         };
         let passed = |since: Instant| match lane {
-            Lane::Look | Lane::Decide if since.elapsed() > deadline + HELD_UP => CallError::Busy,
+            Lane::Look | Lane::Decide if since.elapsed() > deadline + HELD_UP => CallError::HeldUp,
             Lane::Look | Lane::Decide | Lane::Act => CallError::Deadline(deadline),
         };
         let begun = Instant::now();

@@ -144,7 +144,7 @@ async fn a_deadline_that_passes_while_the_agent_is_held_up_is_no_silence_of_libv
     let silent = ask(Lane::Look, passage).await;
     drop(gate);
 
-    assert_eq!((asked, silent), (Err(CallError::Busy), Err(CallError::Deadline(deadline))));
+    assert_eq!((asked, silent), (Err(CallError::HeldUp), Err(CallError::Deadline(deadline))));
 }
 
 #[tokio::test]

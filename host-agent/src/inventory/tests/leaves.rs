@@ -74,3 +74,17 @@ async fn a_look_of_before_the_event_counts_for_nothing_though_a_listing_ends_in_
 
     assert_eq!(stage.known(1), Some(Standing::Moved));
 }
+
+#[tokio::test(start_paused = true)]
+async fn what_moved_has_moved_also_after_a_start_here_that_failed() {
+    let stage = Stage::with([domain(1, RUNNING)]).await;
+    stage.tells(Change::Leaves(Uuid::from_u128(1))).await;
+
+    for standing in [Standing::Leaving, OFF, Standing::Unclear, OFF] {
+        stage.becomes(domain(1, standing)); // unclear while it is being started
+        stage.tells(one(1)).await;
+        stage.passes(1).await;
+    }
+
+    assert_eq!(stage.known(1), Some(Standing::Moved));
+}
