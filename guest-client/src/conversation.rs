@@ -179,14 +179,18 @@ impl Question {
         Voice { request, signing: self.key.clone().map(|key| (key, new_id())) }
     }
 
-    /// The time that is left. The host counts its own from the end of the delay, which is told whole: while the host was away, or
-    /// connected and hung, nobody else could be first.
+    /// The time that is left. The host counts its own from the end of the delay, which is told whole, if there is time for the
+    /// order after it: while the host was away, or connected and hung, nobody else could be first.
     fn tell_what_is_left(&self, request: &mut Request) {
         let left = self.deadline.saturating_duration_since(Instant::now());
-        request.delay = request.delay.min(left);
+        let order = (self.within.saturating_sub(self.delay) / 2).min(ORDER);
+        request.delay = self.delay.min(left.saturating_sub(order));
         request.timeout = host_time(left - request.delay);
     }
 }
+
+/// The most that is left to an order after its delay, however late it is asked for again.
+const ORDER: Duration = Duration::from_secs(15);
 
 /// The time that the host may take: so much less than ours that its reason for a failure still arrives.
 fn host_time(ours: Duration) -> Duration {

@@ -208,7 +208,7 @@ impl Broker {
                     self.tell(program, line.clone());
                 }
             }
-            (None, _) => self.desk.ask_again(),
+            (None, _) => self.desk.ask_again(Instant::now()),
         }
     }
 

@@ -34,9 +34,6 @@ pub enum CallError {
     /// Too many calls are under way or hang.
     #[error("too many calls of libvirt are under way: see whether it hangs")]
     Busy,
-    /// The deadline passed while this process was held up: it may have answered.
-    #[error("the agent was held up while it asked libvirt")]
-    HeldUp,
     /// It does not know the domain.
     #[error("libvirt does not know this domain")]
     NoDomain,

@@ -108,6 +108,10 @@ impl Inventory {
             Standing::ShutOff if self.elsewhere.contains(&domain.uuid) && !runs_again => {
                 domain.standing = Standing::Moved;
             }
+            // It may be about to start here: that can fail just because another host runs it.
+            Standing::Crashed | Standing::Unclear if self.elsewhere.contains(&domain.uuid) => {
+                domain.standing = Standing::Leaving;
+            }
             Standing::ShutOff | Standing::Crashed | Standing::Unclear => {}
         }
         if let Some(old) = old {
@@ -126,9 +130,8 @@ impl Inventory {
         self.elsewhere.insert(uuid);
         let Some(domain) = self.get(uuid) else { return };
         let standing = match domain.standing {
-            Standing::Active => Standing::Leaving,
-            Standing::ShutOff => Standing::Moved,
-            other @ (Standing::Leaving | Standing::Moved | Standing::Crashed | Standing::Unclear) => other,
+            Standing::Active | Standing::Leaving | Standing::Crashed | Standing::Unclear => Standing::Leaving,
+            Standing::ShutOff | Standing::Moved => Standing::Moved,
         };
         let domain = Domain { standing, ..Domain::clone(domain) };
         self.domains.insert(uuid, Arc::new(domain));

@@ -176,7 +176,8 @@ async fn settle<Asked: Future<Output = Result<Standing, CallError>>>(
         let standing = ask().await?;
         heard();
         was_going |= standing == Standing::Leaving;
-        let noticed = !standing.runs() || hypervisor.instance_read(domain).await != Sighting::Absent;
+        let may_run = standing.runs() || standing == Standing::Unclear;
+        let noticed = !may_run || hypervisor.instance_read(domain).await != Sighting::Absent;
         if noticed || hypervisor.is_simulated() || Instant::now() > until {
             let moved = was_going && standing == Standing::ShutOff;
             return Ok(if moved { Standing::Moved } else { standing });

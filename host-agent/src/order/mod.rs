@@ -364,7 +364,9 @@ fn after_restart(proof: Proof, found: Found) -> (State, Option<Step>) {
         Found::Leaving | Found::Arriving | Found::NotRunning(Standing::Moved, _) => {
             not_started(proof, "it is another host's now")
         }
-        Found::Ending => not_started(proof, "it was started and is just ending"),
+        Found::Ending => {
+            not_started(proof, "it was started, and is not seen to run: it is still starting, or just ending")
+        }
         Found::NotRunning(..) => not_started(proof, "what libvirt says does not fit its processes"),
         Found::Nothing(why) => not_started(proof, &why),
     }

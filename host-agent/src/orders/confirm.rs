@@ -38,14 +38,13 @@ impl Carrier {
                 let heard = || {
                     answered.send_replace(true);
                 };
-                let mut until = gone + BUSY_PATIENCE;
+                let until = gone + BUSY_PATIENCE;
                 let ended = loop {
                     let ended = match &domain {
                         Some(domain) => settled(&*orders.hypervisor, domain, heard).await,
                         None => orders.hypervisor.standing(permit.target()).await,
                     };
                     match ended {
-                        Err(CallError::HeldUp) => until = Instant::now() + BUSY_PATIENCE,
                         Err(CallError::Busy) if Instant::now() <= until => sleep(ASK_AGAIN).await,
                         ended => break ended,
                     }
@@ -89,10 +88,9 @@ impl Carrier {
             Box::pin(async move {
                 // Another question has its own time, which begins when it is asked: what waits in our own line waits for us.
                 let begun = Instant::now();
-                let mut until = begun + BUSY_PATIENCE;
+                let until = begun + BUSY_PATIENCE;
                 let said = loop {
                     match orders.hypervisor.job(&permit, SILENCE).await {
-                        Err(CallError::HeldUp) => until = Instant::now() + BUSY_PATIENCE,
                         Err(CallError::Busy) if Instant::now() < until => sleep(ASK_AGAIN).await,
                         said => break said,
                     }

@@ -60,7 +60,7 @@ pub(super) async fn find(
         // It ended by itself since libvirt was asked, and a migration ends a source, too.
         Found::Running | Found::Unattended if instance.process.is_gone() => Found::Ending,
         Found::Unattended if domain.standing == Standing::Unclear && permit.power() != Power::On => {
-            Found::Nothing("libvirt has not told of it since the agent's start, and does not answer".into())
+            Found::Nothing("libvirt has not said how it is, and does not answer".into())
         }
         found @ (Found::Running
         | Found::Leaving
@@ -111,7 +111,7 @@ pub(super) async fn ask_for_job(
     within: Duration,
     asked: &watch::Sender<Instant>,
 ) -> Found {
-    let mut until = Instant::now() + JOB_PATIENCE;
+    let until = Instant::now() + JOB_PATIENCE;
     loop {
         asked.send_replace(Instant::now());
         match hypervisor.job(permit, within).await {
@@ -128,7 +128,6 @@ pub(super) async fn ask_for_job(
                 return Found::Unattended;
             }
             // Calls that are under way end meanwhile: what is left hangs.
-            Err(CallError::HeldUp) => until = Instant::now() + JOB_PATIENCE,
             Err(CallError::Busy) if Instant::now() > until => return Found::Unattended,
             Err(CallError::Failed(why)) if Instant::now() > until => return Found::Nothing(why),
             Err(CallError::Busy | CallError::Failed(_) | CallError::NotRunning) => sleep(RETRY_JOB).await,

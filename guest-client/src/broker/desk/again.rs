@@ -12,7 +12,7 @@ fn a_line_that_the_host_could_not_read_is_sent_again() {
     sent(&mut desk, now);
     desk.heard(id(2), false);
 
-    desk.ask_again();
+    desk.ask_again(now);
 
     assert_eq!(sent(&mut desk, now), [1]);
 }
@@ -27,7 +27,7 @@ fn a_line_that_is_sent_again_tells_what_is_left_of_its_programs_time() {
     desk.ask(program, question, now).unwrap();
     desk.next_line(now).unwrap();
 
-    desk.ask_again();
+    desk.ask_again(now);
     let line = desk.next_line(now + whole / 2).unwrap();
 
     let json = String::from_utf8(line).unwrap();

@@ -140,7 +140,7 @@ impl Desk {
         }
         self.own(&question, rights.user, now)?;
         // A program that asks again while it waits has waited all the while.
-        let mut until = now + question.request.timeout;
+        let mut until = now + question.request.delay + question.request.timeout;
         for waiting in self.programs.values_mut().map(|program| &mut program.waiting) {
             waiting.retain(|waiting| {
                 let is_other = waiting.question.request.id != id;
@@ -220,8 +220,8 @@ impl Desk {
     }
 
     /// The host could not read a line: all that it has not spoken of are asked again, by the same ids.
-    pub(super) fn ask_again(&mut self) {
-        for asked in self.asked.values().filter(|asked| !asked.was_heard) {
+    pub(super) fn ask_again(&mut self, now: Instant) {
+        for asked in self.asked.values().filter(|asked| !asked.was_heard && asked.until > now) {
             if let Some(program) = asked.program.and_then(|id| self.programs.get_mut(&id)) {
                 let id = asked.question.request.id;
                 program.waiting.retain(|waiting| waiting.question.request.id != id);
@@ -305,7 +305,10 @@ impl Waiting {
         let line = match signed {
             Some(line) => line.clone(),
             // It was read from a line of the same length or a longer one.
-            None => encode_line(&Request { timeout: left.max(TIMEOUT_MIN), ..request.clone() }).ok()?,
+            None => {
+                let timeout = left.saturating_sub(request.delay).min(request.timeout).max(TIMEOUT_MIN);
+                encode_line(&Request { timeout, ..request.clone() }).ok()?
+            }
         };
         Some([b"\n", line.as_slice()].concat())
     }

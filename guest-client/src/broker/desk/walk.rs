@@ -127,7 +127,7 @@ impl World {
                     assert!(self.present.contains_key(&program), "a word for one that is gone");
                 }
             }
-            98 => self.desk.ask_again(),
+            98 => self.desk.ask_again(self.now),
             _ => {
                 self.desk.host_is_lost();
                 self.present.clear();

@@ -6,6 +6,7 @@
 //! serves 5 calls at a time for each connection, so each call has a connection of its own. Each lane has its own room: neither what
 //! guests ask nor a slow stop keeps libvirt's word from an order.
 
+use std::pin::pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -22,9 +23,9 @@ use crate::hypervisor::CallError;
 const LOOKS: usize = 6;
 /// Questions of orders at the same time.
 const DECISIONS: usize = 8;
-/// A deadline that is noticed so much later passed while this process was held up: the answer may be there, unread, and libvirt is
-/// not silent.
+/// A deadline that is noticed so much later passed while this process was held up. How often it may be, at most.
 pub(super) const HELD_UP: Duration = Duration::from_millis(100);
+const HELD_UP_MOST: usize = 10;
 /// Calls of one lane that hang after their deadline, before no more are begun. libvirtd's own threads are 20 by default.
 const MAX_HUNG: usize = 8;
 
@@ -138,14 +139,9 @@ impl Pool {
             Lane::Decide => &self.decisions,
             Lane::Act => &self.acts,
         };
-        let passed = |since: Instant| match lane {
-            Lane::Look | Lane::Decide if since.elapsed() > deadline + HELD_UP => CallError::HeldUp,
-            Lane::Look | Lane::Decide | Lane::Act => CallError::Deadline(deadline),
-        };
-        let begun = Instant::now();
-        let turn = timeout(deadline, self.turns.take((about, lane))).await;
-        let turn = turn.map_err(|_| passed(begun))?.map_err(|_| stopping())?;
-        let place = timeout(deadline, track.places.acquire()).await.map_err(|_| CallError::Busy)?;
+        let turn = in_our_time(deadline, self.turns.take((about, lane))).await;
+        let turn = turn.ok_or(CallError::Deadline(deadline))?.map_err(|_| stopping())?;
+        let place = in_our_time(deadline, track.places.acquire()).await.ok_or(CallError::Busy)?;
         let _place = place.map_err(|_| stopping())?;
         if track.threads.are_exhausted() {
             return Err(CallError::Busy);
@@ -163,9 +159,24 @@ impl Pool {
             idle.put(link);
             result
         };
-        let begun = Instant::now();
-        timeout(deadline, track.threads.run(on_a_link)).await.unwrap_or_else(|_| Err(passed(begun)))?
+        in_our_time(deadline, track.threads.run(on_a_link))
+            .await
+            .unwrap_or(Ok(Err(CallError::Deadline(deadline))))?
     }
+}
+
+/// Waits so long for it, in time that this process had: of what passed while it was held up an answer may lie there unread.
+async fn in_our_time<T>(mut span: Duration, work: impl Future<Output = T>) -> Option<T> {
+    let mut work = pin!(work);
+    for _ in 0..HELD_UP_MOST {
+        let begun = Instant::now();
+        match timeout(span, &mut work).await {
+            Ok(done) => return Some(done),
+            Err(_) if begun.elapsed() <= span + HELD_UP => return None,
+            Err(_) => span = 2 * HELD_UP,
+        }
+    }
+    None
 }
 
 fn stopping() -> CallError {

@@ -16,9 +16,9 @@ use crate::samples::{Samples, timed};
 use crate::sections::Size;
 use crate::stage::{Cast, Stage, target, uri};
 
-const NOISE: &str = "the machine was not quiet: see p99 and the load";
-const STATUS: Goal = Goal::within(Duration::from_micros(100), NOISE);
-const LIST: Goal = Goal::within(Duration::from_micros(500), NOISE);
+const SLOWER: &str = "the machine is slower than the one of the goal, where a direct lookup + info took 0.17 ms: see `directly` below";
+const STATUS: Goal = Goal::within(Duration::from_micros(100), SLOWER);
+const LIST: Goal = Goal::within(Duration::from_micros(500), SLOWER);
 const ON: u8 = 0;
 const OFF: u8 = 2;
 /// Goal for the agent's RSS with a hundred real VMs.
