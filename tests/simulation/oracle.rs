@@ -75,8 +75,6 @@ pub(crate) struct Oracle {
     gone: BTreeMap<usize, (u64, RequestId)>,
     /// When this was asked about a machine: to be called off, as was then heard for the first time.
     off: BTreeMap<usize, u64>,
-    /// Which agent had this machine started last, and when.
-    starts: BTreeMap<usize, (u64, u64)>,
     /// Something that must be remembered could not be written.
     pub(crate) forgot: bool,
 }

@@ -169,7 +169,7 @@ impl State {
             has_left: false,
             heard_leaving: None,
             was_ended: false,
-            starts_late: false,
+            starts_late: Vec::new(),
             last_free: 0,
             last_here: 0,
         });

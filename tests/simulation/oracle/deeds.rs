@@ -22,8 +22,6 @@ impl State {
         let Some(machine) = self.machines.iter().position(|machine| machine.uuid == permit.target()) else {
             return true;
         };
-        let now = self.now;
-        self.oracle.starts.insert(machine, (agent, now));
         self.act(agent, "starts", machine, None, Some(permit))
     }
 
@@ -34,11 +32,9 @@ impl State {
     }
 
     /// libvirt does at last what the agent told it to: not after an `off` that the same agent called done meanwhile.
-    pub(crate) fn starts_late(&mut self, machine: usize) {
-        self.machines[machine].starts_late = false;
-        let asked = self.oracle.off.get(&machine).copied();
-        let begun = self.oracle.starts.get(&machine).copied();
-        if let Some(((by, begun), asked)) = begun.zip(asked)
+    pub(crate) fn starts_late(&mut self, machine: usize, by: u64, begun: u64) {
+        self.machines[machine].starts_late.retain(|call| *call != (by, begun));
+        if let Some(asked) = self.oracle.off.get(&machine).copied()
             && by == self.agent.number
             && asked > begun
             && self.daemon == Daemon::Up

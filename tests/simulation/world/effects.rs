@@ -10,9 +10,6 @@ use tokio::time::timeout_at;
 
 use super::{Daemon, State, World};
 
-/// Who starts a machine for a call of the agent's that nobody waits for any more.
-pub(super) const LATE: &str = "agent, late";
-
 /// Something that will happen.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Effect {
@@ -26,6 +23,8 @@ pub(crate) enum Effect {
     Notice(usize),
     /// libvirt starts a machine, unless it holds it for running.
     Start(usize, &'static str),
+    /// libvirt comes to what an agent told it at that time.
+    StartLate(usize, u64, u64),
     /// A migration goes one step further.
     Move(usize, u64),
     /// The agent hears of a change of a machine.
@@ -83,11 +82,10 @@ impl State {
             Effect::Kill(run, by) => self.kill(run, by),
             Effect::Thaw(run) => self.thaw(run),
             Effect::Notice(machine) => self.notice(machine),
-            Effect::Start(machine, by) => {
-                if by == LATE {
-                    self.starts_late(machine);
-                }
-                self.start(machine, by);
+            Effect::Start(machine, by) => self.start(machine, by),
+            Effect::StartLate(machine, agent, begun) => {
+                self.starts_late(machine, agent, begun);
+                self.start(machine, "agent, late");
             }
             Effect::Move(machine, token) => self.move_on(machine, token),
             Effect::Heard(machine) => self.push_change(Change::Domain(self.machines[machine].uuid)),

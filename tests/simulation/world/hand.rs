@@ -15,7 +15,7 @@ use tokio::time::{Instant, sleep, timeout_at};
 use uuid::Uuid;
 
 use super::calls::{Fate, deadline, gone};
-use super::effects::{Effect, LATE};
+use super::effects::Effect;
 use super::{Daemon, State, World};
 use crate::seen::Seen;
 
@@ -130,8 +130,9 @@ impl Hand {
         if state.strikes(Seen::StartFailsAndStarts) {
             if state.rng.chance(500) {
                 let later = state.rng.between(0, 60_000);
-                state.machines[machine].starts_late = true;
-                state.later(later, Effect::Start(machine, LATE));
+                let begun = state.now;
+                state.machines[machine].starts_late.push((self.agent, begun));
+                state.later(later, Effect::StartLate(machine, self.agent, begun));
                 return Fate::Fails(START, deadline(START));
             }
             let later = state.rng.between(0, 20_000);
@@ -324,8 +325,10 @@ impl Hypervisor for Hand {
 
     async fn no_start_is_under_way(&self, uuid: Uuid) {
         loop {
-            let is_late =
-                |state: &State| state.machine(uuid).is_some_and(|at| state.machines[at].starts_late);
+            let is_ours = |(agent, _): &(u64, u64)| *agent == self.agent;
+            let is_late = |state: &State| {
+                state.machine(uuid).is_some_and(|at| state.machines[at].starts_late.iter().any(is_ours))
+            };
             if !is_late(&self.world.lock()) {
                 return;
             }

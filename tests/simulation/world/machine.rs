@@ -44,8 +44,8 @@ pub(crate) struct Machine {
     pub(crate) was_ended: bool,
     /// When an agent heard that it leaves, this time.
     pub(crate) heard_leaving: Option<u64>,
-    /// libvirt has not come to a start that the agent asked for.
-    pub(crate) starts_late: bool,
+    /// The starts to which libvirt has not come yet: which agent asked for them, and when.
+    pub(crate) starts_late: Vec<(u64, u64)>,
     /// The last moment in which nobody ran it, or some process here did.
     pub(crate) last_free: u64,
     pub(crate) last_here: u64,
