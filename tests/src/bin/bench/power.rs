@@ -17,7 +17,10 @@ use crate::sections::Size;
 use crate::stage::{Cast, Stage, power};
 
 const PATIENCE: Duration = Duration::from_secs(30);
-const OFF: Goal = Goal::within(Duration::from_millis(25), "the machine was not quiet: see p99 and the load");
+const OFF: Goal = Goal::within(
+    Duration::from_millis(25),
+    "this host takes long to end a QEMU, whoever does it: see `off, until the process is gone`",
+);
 const REBOOT: Goal = Goal::ratio(1.05, "noise of the starts, which are nearly all of it: see `on`");
 const TEXT: &str = "\
 `off` is measured twice: until somebody says so, and until the target's process is gone, by a pidfd of the bench's own.
