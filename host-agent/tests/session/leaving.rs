@@ -7,11 +7,21 @@ use fence_vmchannel_protocol::{Evidence, PowerState, Reason, Request, Ruling};
 
 use crate::agent::{Agent, domain, uuid_of};
 use crate::clock::pass;
-use crate::guest::off;
+use crate::guest::{Guest, off};
 
 /// libvirt takes a second to stop it.
 async fn beside_a_slow_one() -> Agent {
     Agent::with_domains(vec![domain("web1", "web"), Entry { stop_ms: 1000, ..domain("web2", "web") }]).await
+}
+
+/// web1 has it stopped, and it leaves before that is done.
+async fn stopping_in_its_last_moments(asked: &Request) -> (Agent, Guest) {
+    let agent = beside_a_slow_one().await;
+    let mut guest = agent.guest("web1").await;
+    guest.sends(asked);
+    pass(Duration::from_millis(600)).await;
+    agent.host().leaves(uuid_of("web2"));
+    (agent, guest)
 }
 
 async fn beside_one_that_is_off() -> Agent {
@@ -20,13 +30,8 @@ async fn beside_one_that_is_off() -> Agent {
 
 #[tokio::test(start_paused = true)]
 async fn a_source_that_is_stopped_in_its_last_moments_is_not_off_though_libvirt_calls_it_shut_off() {
-    let agent = beside_a_slow_one().await;
-    let mut guest = agent.guest("web1").await;
     let asked = off("web2");
-
-    guest.sends(&asked);
-    pass(Duration::from_millis(600)).await;
-    agent.host().leaves(uuid_of("web2"));
+    let (agent, mut guest) = stopping_in_its_last_moments(&asked).await;
     let verdict = guest.hears_of(&asked).await.verdict;
 
     assert_eq!((verdict.ruling, verdict.evidence), (Ruling::Failed(Reason::Moved), None));
@@ -37,12 +42,8 @@ async fn a_source_that_is_stopped_in_its_last_moments_is_not_off_though_libvirt_
 
 #[tokio::test(start_paused = true)]
 async fn what_was_seen_to_leave_is_not_off_to_the_next_agent_either() {
-    let agent = beside_a_slow_one().await;
-    let mut guest = agent.guest("web1").await;
     let asked = off("web2");
-    guest.sends(&asked);
-    pass(Duration::from_millis(600)).await;
-    agent.host().leaves(uuid_of("web2"));
+    let (agent, _guest) = stopping_in_its_last_moments(&asked).await;
     pass(Duration::from_millis(10)).await;
 
     let killed = agent.killed().await; // before the order's end
