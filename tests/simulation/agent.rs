@@ -12,7 +12,7 @@ use fence_vmchannel_host_agent::audit::Quota;
 use fence_vmchannel_host_agent::channel::Channel;
 use fence_vmchannel_host_agent::channel::board::Board;
 use fence_vmchannel_host_agent::host_status::Facts;
-use fence_vmchannel_host_agent::hypervisor::Hypervisor;
+use fence_vmchannel_host_agent::hypervisor::{Change, Hypervisor};
 use fence_vmchannel_host_agent::identity::Guest;
 use fence_vmchannel_host_agent::inventory::{Census, Hint, Inventory};
 use fence_vmchannel_host_agent::journal::{Journal, Store};
@@ -130,6 +130,9 @@ fn begin(world: &Arc<World>, spawner: &Spawner, number: u64) {
         state.agent.hints = Some(hints);
         state.agent.stopping = Some(stopping);
         state.tell("agent", |_| format!("number {number} begins"));
+        if state.connected {
+            state.push_change(Change::Everything);
+        }
         (state.journal.clone(), state.machines.len())
     };
     let journal =

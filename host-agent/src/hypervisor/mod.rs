@@ -52,7 +52,7 @@ pub enum Change {
     Domain(Uuid),
     /// One domain was paused for the last moments of a migration. A look may come too late to see that.
     Leaves(Uuid),
-    /// Anything may have changed: a (re)connect, or events were lost.
+    /// Anything may have changed: a connect, also the first, or events were lost.
     Everything,
     /// The connection is gone.
     Lost,

@@ -162,6 +162,7 @@ impl Simulated {
             let run = entry.running.then(|| simulated.ghost(&entry));
             simulated.lock().insert(entry.uuid, Machine { entry, run });
         }
+        simulated.changed.notify_one();
         simulated
     }
 

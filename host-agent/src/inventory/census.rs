@@ -2,8 +2,8 @@
 //!
 //! In:  changes of the hypervisor, hints of the hooks, the clock. Out: a new [`Inventory`] snapshot for each difference.
 //!
-//! Invariant: a full listing at each connect and every `reconcile-seconds`; a lost event, note or answer heals by the
-//! next one. An older look never overwrites a newer one.
+//! Invariant: a full listing at each connect, which is what the first one waits for, and every `reconcile-seconds`; a lost
+//! event, note or answer heals by the next one. An older look never overwrites a newer one.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
@@ -32,7 +32,7 @@ pub enum Hint {
 
 /// How long a domain that a note announced is kept before libvirt must know it.
 const ANNOUNCED: Duration = Duration::from_secs(60);
-/// How soon a listing that failed is tried again.
+/// How soon a listing that failed is tried again, and how long the first one waits for the connection.
 const RETRY: Duration = Duration::from_secs(1);
 
 enum Look {
@@ -88,10 +88,10 @@ impl Census {
             looks: 0,
             listed: 0,
             listing: false,
-            list_again: true,
+            list_again: false,
             looking: BTreeSet::new(),
             look_again: BTreeSet::new(),
-            next: Instant::now() + every,
+            next: Instant::now() + RETRY,
         }
     }
 

@@ -1,3 +1,4 @@
+mod first;
 mod leaves;
 mod names;
 
@@ -55,6 +56,14 @@ fn domain(number: u128, standing: Standing) -> Domain {
 impl Stage {
     /// A host with these domains, listed once.
     async fn with(domains: impl IntoIterator<Item = Domain>) -> Self {
+        let stage = Self::before_the_connection(domains);
+        stage.tells(Change::Everything).await;
+        stage.passes(0).await;
+        stage
+    }
+
+    /// A host with these domains, of which nothing is known yet.
+    fn before_the_connection(domains: impl IntoIterator<Item = Domain>) -> Self {
         let (changes, heard) = mpsc::channel(16);
         let script = Arc::new(Script {
             domains: Mutex::new(domains.into_iter().map(|domain| (domain.uuid, domain)).collect()),
@@ -69,9 +78,7 @@ impl Stage {
         let begun = Instant::now();
         let mut census = JoinSet::new();
         census.spawn(Census::new(script.clone(), hinted, sender, EVERY).run());
-        let stage = Self { script, changes, hints, published, begun, _census: census };
-        stage.passes(0).await;
-        stage
+        Self { script, changes, hints, published, begun, _census: census }
     }
 
     /// Lets seconds pass, and what happens in them happen.

@@ -119,6 +119,7 @@ impl Agent {
 
         let journal = Journal::open(Box::new(paper.clone()), &paper.content(), "this boot");
         let (hints, heard) = mpsc::channel(16);
+        hints.send(Hint::Anything).await.unwrap(); // the host tells only its first agent that it is there
         let remembered = Inventory::remembering(journal.elsewhere().clone());
         let (published, inventory) = watch::channel(Arc::new(remembered));
         tasks.spawn(Census::new(hypervisor.clone(), heard, published, Duration::from_secs(30)).run());

@@ -1,0 +1,30 @@
+//! The first listing.
+
+use super::*;
+
+#[tokio::test(start_paused = true)]
+async fn what_is_there_at_the_start_is_listed_once() {
+    let stage = Stage::before_the_connection([domain(1, RUNNING)]);
+    *stage.script.listing_takes.lock().unwrap() = Duration::from_secs(2);
+
+    stage.passes(0).await;
+    assert!(
+        stage.listings().is_empty(),
+        "what happens before the connection hears of events would go unseen"
+    );
+    stage.tells(Change::Everything).await;
+    stage.passes(20).await;
+
+    assert_eq!(stage.known(1), Some(RUNNING));
+    assert_eq!(stage.script.listings.lock().unwrap().len(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_there_is_listed_also_if_nothing_is_heard_of_a_connection() {
+    let stage = Stage::before_the_connection([domain(1, RUNNING)]);
+
+    stage.passes(1).await;
+
+    assert_eq!(stage.known(1), Some(RUNNING));
+    assert_eq!(stage.listings(), [1]);
+}
