@@ -65,12 +65,12 @@ pub struct Ended<'a> {
 }
 
 impl Ended<'_> {
-    /// Writes the line. An order that acted is always written; one that had nothing to do is written within its asker's
-    /// bounds.
-    pub fn write(&self, order: OrderNumber, took: Duration, acted: bool, orders: &Orders) {
+    /// Writes the line. An order that changed anything is always written; one that had nothing to do, or whose start failed, is
+    /// written within its asker's bounds.
+    pub fn write(&self, order: OrderNumber, took: Duration, changed: bool, orders: &Orders) {
         let permit = self.permit;
         let left_out = orders.quota(permit.asker().uuid()).take();
-        if !acted && left_out.is_none() {
+        if !changed && left_out.is_none() {
             return;
         }
         let left_out = left_out.filter(|count| *count > 0);

@@ -168,7 +168,8 @@ impl Daemon {
         let (dir, told) = (config.policy_dir.clone(), problems.clone());
         tasks.spawn(core("the policy's reader", async move { rules::follow(dir, rules, told, asked).await }));
 
-        let (queue, work) = mpsc::channel(QUEUE);
+        // Those of before a restart are taken up before anybody takes them from here.
+        let (queue, work) = mpsc::channel(QUEUE + journal.0.orders().count());
         let patience = Patience { kill_after: config.kill_after, give_up_after: config.give_up_after };
         let orders = Orders::new(hypervisor.clone(), inventory.clone(), patience, queue, journal);
         let pulse = orders.clone();

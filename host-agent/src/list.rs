@@ -57,7 +57,8 @@ impl Listing {
             self.board.pace().await;
             let part = self.as_they_are(part);
             let patience = until.saturating_duration_since(Instant::now());
-            let states = look_at_all(&*self.hypervisor, (&part, named.as_ref()), patience).await;
+            let asked = (&part[..], named.as_ref());
+            let states = look_at_all(&*self.hypervisor, &self.inventory, asked, patience).await;
             let named = part.iter().zip(states);
             items.extend(named.map(|(domain, state)| Item {
                 name: domain.name.clone(),

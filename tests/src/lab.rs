@@ -83,7 +83,7 @@ impl Lab {
     /// Where the lab's file with this (absolute) path inside lies for those outside.
     #[must_use]
     pub fn path(&self, inside: &str) -> PathBuf {
-        if Path::new(inside).starts_with(rooms::RUN.0) {
+        if Path::new(inside).starts_with(rooms::RUN) {
             return self.inside(inside);
         }
         rooms::ROOMS

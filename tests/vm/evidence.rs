@@ -83,7 +83,7 @@ fn a_target_is_named_by_its_uuid_as_well() -> Result<()> {
 #[test]
 fn on_of_what_cannot_be_started_is_a_clear_failure() -> Result<()> {
     let lab = Lab::start()?;
-    let _agent = Agent::start(&lab)?;
+    let agent = Agent::start(&lab)?;
     let asker = asker(&lab, "broken1")?;
     // Its channel's socket is outside our directory, where nobody makes it.
     let plan = Guest::named("broken2").in_cluster("web").cheap();
@@ -106,5 +106,8 @@ fn on_of_what_cannot_be_started_is_a_clear_failure() -> Result<()> {
     );
     assert!(reboot.output.contains("/run/nowhere.sock"), "{}", reboot.output);
     assert!(!target.is_running());
+    asker.run("for i in 1 2 3 4 5 6 7 8 9 10; do fence_vmchannel -o on -n broken2; done 2>&1")?;
+    let told = agent.log().into_iter().filter(|line| line.contains("audit") && line.contains("broken2"));
+    assert_eq!(told.count(), 6, "so much of a guest's failures is written in a minute: {:?}", agent.log());
     Ok(())
 }

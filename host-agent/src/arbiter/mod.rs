@@ -63,6 +63,10 @@ struct Open {
     power: Power,
     /// Its target is gone and is to be started: who asks now asks about the new run.
     starting: bool,
+    /// It has begun to act.
+    begun: bool,
+    /// An order to stop its target was accepted since: it begins nothing any more.
+    overtaken: bool,
     /// Who asked for it, in which run; after a restart of the agent that is known of the first one only.
     askers: Vec<(Asked, Option<InstanceId>)>,
 }
@@ -77,7 +81,23 @@ struct Entry {
     answer: Answer,
 }
 
+impl Open {
+    fn new(number: OrderNumber, power: Power, askers: Vec<(Asked, Option<InstanceId>)>) -> Self {
+        Self { number, power, starting: false, begun: false, overtaken: false, askers }
+    }
+
+    fn can_be_joined(&self, power: Power) -> bool {
+        self.power == power && !self.starting && !self.overtaken
+    }
+}
+
 impl Entry {
+    /// Whether its order is among these.
+    fn is_open(&self, stops: &HashMap<Uuid, Open>, starts: &HashMap<Uuid, Open>) -> bool {
+        let open = if self.power == Power::On { starts } else { stops };
+        open.get(&self.target).is_some_and(|open| open.number == self.order)
+    }
+
     fn becomes(&self) -> Decision {
         match &self.answer {
             Answer::Awaited => Decision::Join(self.order),
@@ -100,7 +120,10 @@ enum Answer {
 #[derive(Debug, Default)]
 pub struct Arbiter {
     accepted: OrderNumber,
-    open: HashMap<Uuid, Open>,
+    /// The order on each target that stops it, whatever comes after.
+    stops: HashMap<Uuid, Open>,
+    /// The order on each target that only starts it. It keeps nobody from stopping it.
+    starts: HashMap<Uuid, Open>,
     /// The last instance of each target that was stopped or sent SIGKILL: nothing it asked for counts any more, not even
     /// what still waits in its socket after its death.
     condemned: HashMap<Uuid, InstanceId>,
@@ -120,43 +143,60 @@ impl Arbiter {
             return entry.becomes();
         }
         // Also who had its answer already, because its own time was over, holds its place until the order ends.
-        let is_open =
-            |entry: &&Entry| self.open.get(&entry.target).is_some_and(|open| open.number == entry.order);
+        let is_open = |entry: &&Entry| entry.is_open(&self.stops, &self.starts);
         if entries.iter().filter(is_open).count() >= OPEN_PER_GUEST {
             return Decision::Refuse(Reason::Busy, "too many orders of this guest are open");
         }
         if self.is_condemned(application.asker.0, Some(application.asker.1)) {
             return Decision::Refuse(Reason::Condemned, "this guest is being fenced");
         }
-        let decision = match self.open.get_mut(&application.target) {
-            Some(open) if open.power == application.power && !open.starting => {
+        let is_being_stopped = self.stops.contains_key(&application.target);
+        let decision = match self.orders(application.power).get_mut(&application.target) {
+            Some(open) if open.can_be_joined(application.power) => {
                 open.askers.push((application.asked(), Some(application.asker.1)));
                 Decision::Join(open.number)
             }
-            Some(_) => return Decision::Refuse(Reason::Busy, "another order on this target is open"),
-            None => Decision::Begin(self.begin(application)),
+            None if application.power != Power::On || !is_being_stopped => {
+                Decision::Begin(self.begin(application))
+            }
+            Some(_) | None => {
+                return Decision::Refuse(Reason::Busy, "another order on this target is open");
+            }
         };
         self.remember(application, &decision);
         decision
     }
 
-    /// Whether this request was accepted before.
+    /// Whether this request was accepted before, and is not forgotten now.
     #[must_use]
-    pub fn knows(&self, application: &Application) -> bool {
-        let entries = self.guests.get(&application.asker.0);
-        entries.is_some_and(|entries| entries.iter().any(|entry| entry.request == application.request))
+    pub fn knows(&self, application: &Application, now: Duration) -> bool {
+        let entries = self.guests.get(&application.asker.0).into_iter().flatten();
+        entries.filter(|entry| !entry.is_old(now)).any(|entry| entry.request == application.request)
+    }
+
+    /// The open orders of the kind that does this.
+    fn orders(&mut self, power: Power) -> &mut HashMap<Uuid, Open> {
+        if power == Power::On { &mut self.starts } else { &mut self.stops }
+    }
+
+    /// The open order on this target of the kind that does this.
+    fn on(&self, target: Uuid, power: Power) -> Option<&Open> {
+        if power == Power::On { &self.starts } else { &self.stops }.get(&target)
+    }
+
+    /// An order is open. One that stops its target overtakes the one that starts it.
+    fn open(&mut self, target: Uuid, open: Open) {
+        if let Some(start) = self.starts.get_mut(&target).filter(|_| open.power != Power::On) {
+            start.overtaken = true;
+        }
+        self.orders(open.power).insert(target, open);
     }
 
     fn begin(&mut self, application: &Application) -> OrderNumber {
         self.accepted += 1;
         let (number, power) = (self.accepted, application.power);
-        let open = Open {
-            number,
-            power,
-            starting: false,
-            askers: vec![(application.asked(), Some(application.asker.1))],
-        };
-        self.open.insert(application.target, open);
+        let askers = vec![(application.asked(), Some(application.asker.1))];
+        self.open(application.target, Open::new(number, power, askers));
         number
     }
 
@@ -169,7 +209,7 @@ impl Arbiter {
             order: *number,
             answer: Answer::Awaited,
         };
-        push(self.guests.entry(application.asker.0).or_default(), entry);
+        self.push(application.asker.0, entry);
     }
 
     /// Takes up what the journal tells of an order, before anything is accepted.
@@ -187,7 +227,7 @@ impl Arbiter {
                 (None, None) => Answer::Awaited,
             };
             let entry = Entry { request: asked.request, target, power, order: number, answer };
-            push(self.guests.entry(asked.guest).or_default(), entry);
+            self.push(asked.guest, entry);
         }
         match &known.ended {
             Some(ended) => self.condemned.extend(ended.stopped.map(|instance| (target, instance))),
@@ -195,7 +235,8 @@ impl Arbiter {
                 let first = known.acting.permit.asker();
                 let run = |asked: &Asked| Some(first.instance()).filter(|_| asked.guest == first.uuid());
                 let askers = known.acting.askers.iter().map(|asked| (*asked, run(asked))).collect();
-                self.open.insert(target, Open { number, power, starting: known.off.is_some(), askers });
+                let open = Open::new(number, power, askers);
+                self.open(target, Open { starting: known.off.is_some(), begun: true, ..open });
             }
         }
     }
@@ -218,28 +259,44 @@ impl Arbiter {
         Some(entry.becomes())
     }
 
-    /// Whose requests wait for the open order on this target.
+    /// Whose requests wait for the open order that does this to this target.
     #[must_use]
-    pub fn askers(&self, target: Uuid) -> Vec<Asked> {
-        self.open.get(&target).into_iter().flat_map(|open| &open.askers).map(|(asked, _)| *asked).collect()
+    pub fn askers(&self, target: Uuid, power: Power) -> Vec<Asked> {
+        self.on(target, power).into_iter().flat_map(|open| &open.askers).map(|(asked, _)| *asked).collect()
     }
 
-    /// Whether anybody waits for the open order on this target who may want anything; otherwise why not.
-    pub fn is_wanted(&self, target: Uuid) -> Result<(), Reason> {
-        let awaited = self.open.get(&target).into_iter().flat_map(|open| &open.askers);
-        let mut awaited = awaited.filter(|(asked, _)| self.given(asked).is_none()).peekable();
+    /// An order begins to act, if anybody waits for it who was told nothing and may want that; otherwise why not.
+    pub fn begin_to_act(
+        &mut self,
+        target: Uuid,
+        power: Power,
+        is_told: impl Fn(&Asked) -> bool,
+    ) -> Result<(), Reason> {
+        let open = self.on(target, power).ok_or(Reason::Timeout)?;
+        if open.overtaken {
+            return Err(Reason::Busy);
+        }
+        let awaited = open.askers.iter().filter(|(asked, _)| self.given(asked).is_none() && !is_told(asked));
+        let mut awaited = awaited.peekable();
         if awaited.peek().is_none() {
             return Err(Reason::Timeout);
         }
-        let is_free = |(asked, run): &(Asked, Option<InstanceId>)| {
-            asked.guest == target || !self.is_condemned(asked.guest, *run)
-        };
-        if awaited.any(is_free) { Ok(()) } else { Err(Reason::Condemned) }
+        if !awaited.any(|(asked, run)| asked.guest == target || !self.is_condemned(asked.guest, *run)) {
+            return Err(Reason::Condemned);
+        }
+        self.orders(power).entry(target).and_modify(|open| open.begun = true);
+        Ok(())
     }
 
-    /// An order's target is gone and is to be started, or runs again after all.
-    pub fn starting(&mut self, target: Uuid, is_starting: bool) {
-        if let Some(open) = self.open.get_mut(&target) {
+    /// The order that starts this target and has begun to.
+    #[must_use]
+    pub fn start_under_way(&self, target: Uuid) -> Option<OrderNumber> {
+        self.starts.get(&target).filter(|open| open.begun).map(|open| open.number)
+    }
+
+    /// Nobody joins an order whose target is gone and is to be started, but if that runs again after all.
+    pub fn starting(&mut self, target: Uuid, power: Power, is_starting: bool) {
+        if let Some(open) = self.orders(power).get_mut(&target) {
             open.starting = is_starting;
         }
     }
@@ -265,8 +322,8 @@ impl Arbiter {
     }
 
     /// An order ended. `stopped` is the target's instance if it was stopped or sent SIGKILL, seen dead or not.
-    pub fn finish(&mut self, target: Uuid, stopped: Option<InstanceId>) {
-        self.open.remove(&target);
+    pub fn finish(&mut self, target: Uuid, power: Power, stopped: Option<InstanceId>) {
+        self.orders(power).remove(&target);
         if let Some(instance) = stopped {
             self.condemned.insert(target, instance);
         }
@@ -284,8 +341,23 @@ impl Arbiter {
 
     /// A guest whose end is decided may not act.
     fn is_condemned(&self, guest: Uuid, run: Option<InstanceId>) -> bool {
-        let open = self.open.get(&guest).is_some_and(|open| open.power != Power::On);
-        open || run.is_some() && self.condemned.get(&guest) == run.as_ref()
+        let is_being_stopped = self.stops.contains_key(&guest);
+        is_being_stopped || run.is_some() && self.condemned.get(&guest) == run.as_ref()
+    }
+
+    /// Remembers a request, in the place of the one whose answer is the oldest and whose order has ended.
+    fn push(&mut self, guest: Uuid, entry: Entry) {
+        let entries = self.guests.entry(guest).or_default();
+        if entries.len() >= VERDICTS_PER_GUEST {
+            let given = entries.iter().enumerate().filter_map(|(place, entry)| match &entry.answer {
+                Answer::Given(_, at) if !entry.is_open(&self.stops, &self.starts) => Some((*at, place)),
+                Answer::Given(..) | Answer::Awaited => None,
+            });
+            if let Some((_, oldest)) = given.min() {
+                entries.remove(oldest);
+            }
+        }
+        entries.push_back(entry);
     }
 
     fn forget_old(&mut self, guest: Uuid, now: Duration) {
@@ -293,20 +365,6 @@ impl Arbiter {
             entries.retain(|entry| !entry.is_old(now));
         }
     }
-}
-
-/// Remembers a request, in the place of the one whose answer is the oldest.
-fn push(entries: &mut VecDeque<Entry>, entry: Entry) {
-    if entries.len() >= VERDICTS_PER_GUEST {
-        let given = entries.iter().enumerate().filter_map(|(place, entry)| match &entry.answer {
-            Answer::Given(_, at) => Some((*at, place)),
-            Answer::Awaited => None,
-        });
-        if let Some((_, oldest)) = given.min() {
-            entries.remove(oldest);
-        }
-    }
-    entries.push_back(entry);
 }
 
 #[cfg(test)]

@@ -1,7 +1,9 @@
+mod restart;
+mod starts;
+
 use fence_vmchannel_protocol::{Evidence, Ruling, Verdict};
 
 use super::*;
-use crate::journal::{Acting, Ended};
 
 const NOW: Duration = Duration::from_secs(1);
 
@@ -37,7 +39,7 @@ fn of_two_guests_that_fence_each_other_the_first_accepted_survives() {
 fn a_request_that_waited_in_a_dead_guests_socket_is_refused_after_its_end() {
     let mut arbiter = Arbiter::default();
     arbiter.accept(&application(1, 1, Power::Off, 2), NOW);
-    arbiter.finish(uuid(2), Some(instance(2)));
+    arbiter.finish(uuid(2), Power::Off, Some(instance(2)));
 
     let late = arbiter.accept(&application(2, 2, Power::Off, 1), NOW);
 
@@ -48,7 +50,7 @@ fn a_request_that_waited_in_a_dead_guests_socket_is_refused_after_its_end() {
 fn a_guest_that_was_started_again_may_act_again() {
     let mut arbiter = Arbiter::default();
     arbiter.accept(&application(1, 1, Power::Reboot, 2), NOW);
-    arbiter.finish(uuid(2), Some(instance(2)));
+    arbiter.finish(uuid(2), Power::Off, Some(instance(2)));
     let reborn = Application { asker: (uuid(2), instance(9)), ..application(2, 2, Power::Off, 1) };
 
     assert_eq!(arbiter.accept(&reborn, NOW), Decision::Begin(2));
@@ -66,7 +68,7 @@ fn starting_a_guest_does_not_condemn_it() {
 fn a_target_that_was_not_stopped_may_act_again() {
     let mut arbiter = Arbiter::default();
     arbiter.accept(&application(1, 1, Power::Off, 2), NOW);
-    arbiter.finish(uuid(2), None);
+    arbiter.finish(uuid(2), Power::Off, None);
 
     assert_eq!(arbiter.accept(&application(2, 2, Power::Off, 1), NOW), Decision::Begin(2));
 }
@@ -97,7 +99,7 @@ fn a_repeat_gets_the_stored_verdict_and_never_acts_twice() {
     assert_eq!(arbiter.accept(&application, NOW), Decision::Join(1), "while it runs");
 
     let verdict = Verdict::new(Ruling::Done);
-    arbiter.finish(uuid(2), Some(instance(2)));
+    arbiter.finish(uuid(2), Power::Off, Some(instance(2)));
     arbiter.answered(uuid(1), application.request, &verdict, NOW);
 
     assert_eq!(arbiter.accept(&application, NOW + VERDICT_KEPT), Decision::Repeat(Box::new(verdict)));
@@ -108,11 +110,11 @@ fn a_verdict_is_forgotten_after_its_time_and_another_guests_id_means_nothing() {
     let mut arbiter = Arbiter::default();
     let first = application(1, 1, Power::Off, 2);
     arbiter.accept(&first, NOW);
-    arbiter.finish(uuid(2), Some(instance(2)));
+    arbiter.finish(uuid(2), Power::Off, Some(instance(2)));
     arbiter.answered(uuid(1), first.request, &Verdict::new(Ruling::Done), NOW);
 
     let forged = arbiter.accept(&application(3, 1, Power::Off, 2), NOW);
-    arbiter.finish(uuid(2), None);
+    arbiter.finish(uuid(2), Power::Off, None);
     let late = arbiter.accept(&first, NOW + VERDICT_KEPT + Duration::from_secs(1));
 
     assert_eq!(forged, Decision::Begin(2));
@@ -143,7 +145,7 @@ fn a_guest_waits_for_four_orders_at_most_and_is_remembered_within_bounds() {
     for n in 1..=200 {
         let application = application(2, n, Power::Off, n);
         arbiter.accept(&application, NOW);
-        arbiter.finish(uuid(n), None);
+        arbiter.finish(uuid(n), Power::Off, None);
         arbiter.answered(uuid(2), application.request, &Verdict::new(Ruling::Done), NOW);
     }
 
@@ -173,7 +175,7 @@ fn who_went_away_finds_the_verdict_of_its_order_when_it_asks_again() {
     let verdict = Verdict::new(Ruling::Done);
 
     arbiter.settle(1, &verdict, NOW);
-    arbiter.finish(uuid(2), Some(instance(2)));
+    arbiter.finish(uuid(2), Power::Off, Some(instance(2)));
 
     assert_eq!(arbiter.accept(&application, NOW), Decision::Repeat(Box::new(verdict)));
 }
@@ -185,7 +187,7 @@ fn a_guest_whose_connection_breaks_with_each_order_is_not_locked_out() {
         let decision = arbiter.accept(&application(1, n, Power::Off, 2), NOW);
         let Decision::Begin(number) = decision else { panic!("{decision:?}") };
         arbiter.settle(number, &Verdict::new(Ruling::Done), NOW);
-        arbiter.finish(uuid(2), None);
+        arbiter.finish(uuid(2), Power::Off, None);
     }
 }
 
@@ -193,7 +195,7 @@ fn a_guest_whose_connection_breaks_with_each_order_is_not_locked_out() {
 fn a_reboot_whose_target_is_being_started_is_not_joined() {
     let mut arbiter = Arbiter::default();
     arbiter.accept(&application(1, 1, Power::Reboot, 3), NOW);
-    arbiter.starting(uuid(3), true);
+    arbiter.starting(uuid(3), Power::Reboot, true);
 
     let late = arbiter.accept(&application(2, 2, Power::Reboot, 3), NOW);
 
@@ -206,7 +208,7 @@ fn what_is_remembered_of_a_domain_goes_with_it_but_what_it_was_told_not_before_i
     let asked = application(1, 1, Power::Off, 2);
     arbiter.accept(&asked, NOW);
     arbiter.settle(1, &Verdict::new(Ruling::Done), NOW);
-    arbiter.finish(uuid(2), Some(instance(2)));
+    arbiter.finish(uuid(2), Power::Off, Some(instance(2)));
 
     arbiter.retain(|_| false, NOW);
     assert!(matches!(arbiter.accept(&asked, NOW), Decision::Repeat(_)), "libvirt may know it again");
@@ -219,13 +221,16 @@ fn what_is_remembered_of_a_domain_goes_with_it_but_what_it_was_told_not_before_i
 fn a_request_is_known_once_it_was_accepted_and_only_as_its_own_guests() {
     let mut arbiter = Arbiter::default();
     let asked = application(1, 1, Power::Off, 2);
-    assert!(!arbiter.knows(&asked));
+    assert!(!arbiter.knows(&asked, NOW));
 
     arbiter.accept(&asked, NOW);
 
-    assert!(arbiter.knows(&asked));
-    assert!(!arbiter.knows(&application(1, 2, Power::Off, 2)), "another id");
-    assert!(!arbiter.knows(&application(3, 1, Power::Off, 2)), "another guest");
+    assert!(arbiter.knows(&asked, NOW));
+    assert!(!arbiter.knows(&application(1, 2, Power::Off, 2), NOW), "another id");
+    assert!(!arbiter.knows(&application(3, 1, Power::Off, 2), NOW), "another guest");
+    arbiter.settle(1, &Verdict::new(Ruling::Done), NOW);
+    let later = NOW + VERDICT_KEPT + Duration::from_millis(1);
+    assert!(arbiter.knows(&asked, NOW) && !arbiter.knows(&asked, later), "as `accept` would have it");
 }
 
 #[test]
@@ -237,7 +242,7 @@ fn an_answer_that_came_late_is_remembered_longer_than_those_before_it() {
         let quick = application(1, request, Power::On, 3);
         arbiter.accept(&quick, NOW);
         arbiter.settle(u64::from(request) + 1, &Verdict::new(Ruling::Done), NOW);
-        arbiter.finish(uuid(3), None);
+        arbiter.finish(uuid(3), Power::Off, None);
     }
     let late = Verdict::failed(Reason::Timeout, "not done in time");
     arbiter.answered(uuid(1), slow.request, &late, 2 * NOW);
@@ -258,129 +263,29 @@ fn who_had_its_answer_before_the_orders_end_holds_its_place_until_then() {
 
     let fifth = arbiter.accept(&application(1, 5, Power::Off, 2), NOW);
     assert!(matches!(fifth, Decision::Refuse(Reason::Busy, _)), "{fifth:?}");
-    arbiter.finish(uuid(2), None);
+    arbiter.finish(uuid(2), Power::Off, None);
 
     assert_eq!(arbiter.accept(&application(1, 6, Power::Off, 2), NOW), Decision::Begin(2));
 }
 
-/// An order of before a restart, asked for by the guests 1 and 3 under the ids 1 and 3.
-fn known(order: OrderNumber, power: &str, ended: Option<Ended>) -> Known {
-    let asked = |n: u8| application(n, n, Power::Off, 2).asked();
-    let permit = serde_json::json!({
-        "asker": { "uuid": uuid(1), "name": "web1", "instance": { "pid": 1, "started": 1 } },
-        "target": uuid(2), "name": "web2", "power": power, "rule": "both are members",
-    });
-    let acting = Acting {
-        order,
-        permit: serde_json::from_value(permit).unwrap(),
-        askers: vec![asked(1), asked(3)],
-        accepted: NOW,
-        until: NOW,
-        instance: Some(instance(2)),
-        persistent: true,
-        recipe: None,
-    };
-    Known { acting, off: None, answered: Default::default(), ended }
-}
-
-fn end(stopped: Option<InstanceId>) -> Ended {
-    Ended { verdict: Verdict::new(Ruling::Done), stopped, at: 2 * NOW }
-}
-
-fn restored(known: &Known) -> Arbiter {
+#[test]
+fn whatever_a_guest_asks_meanwhile_its_open_orders_hold_their_places() {
     let mut arbiter = Arbiter::default();
-    arbiter.restore(known.acting.order, known);
-    arbiter
-}
+    for target in 11..=13 {
+        let asked = application(1, target, Power::Off, target);
+        arbiter.accept(&asked, NOW);
+        arbiter.answered(uuid(1), asked.request, &Verdict::failed(Reason::Timeout, "not done in time"), NOW);
+    }
+    for request in 20..=100 {
+        let Decision::Begin(number) = arbiter.accept(&application(1, request, Power::Off, 2), NOW) else {
+            panic!("one place is free")
+        };
+        arbiter.settle(number, &Verdict::new(Ruling::Done), 2 * NOW);
+        arbiter.finish(uuid(2), Power::Off, None);
+    }
 
-#[test]
-fn an_open_order_of_before_a_restart_is_open_and_condemns_its_target() {
-    let mut arbiter = restored(&known(7, "off", None));
+    assert!(matches!(arbiter.accept(&application(1, 101, Power::Off, 14), 2 * NOW), Decision::Begin(_)));
+    let fifth = arbiter.accept(&application(1, 102, Power::Off, 15), 2 * NOW);
 
-    assert_eq!(arbiter.askers(uuid(2)), known(7, "off", None).acting.askers);
-    assert_eq!(arbiter.accept(&application(1, 1, Power::Off, 2), NOW), Decision::Join(7), "a repeat");
-    assert_eq!(arbiter.accept(&application(4, 4, Power::Off, 2), NOW), Decision::Join(7), "an equal one");
-    let of_target = arbiter.accept(&application(2, 2, Power::Off, 1), NOW);
-    assert!(matches!(of_target, Decision::Refuse(Reason::Condemned, _)));
-    assert_eq!(arbiter.accept(&application(1, 9, Power::Off, 5), NOW), Decision::Begin(8));
-}
-
-#[test]
-fn a_number_of_before_a_restart_is_never_given_again_in_whatever_order_they_are_restored() {
-    let mut arbiter = Arbiter::default();
-    arbiter.restore(7, &known(7, "off", Some(end(None))));
-    arbiter.restore(3, &known(3, "off", Some(end(None))));
-
-    assert_eq!(arbiter.accept(&application(1, 9, Power::Off, 2), NOW), Decision::Begin(8));
-}
-
-#[test]
-fn an_end_of_before_a_restart_is_told_again_and_its_target_stays_condemned() {
-    let mut arbiter = restored(&known(7, "off", Some(end(Some(instance(2))))));
-
-    let again = arbiter.accept(&application(1, 1, Power::Off, 2), NOW);
-    let of_target = arbiter.accept(&application(2, 2, Power::Off, 1), NOW);
-
-    assert_eq!(again, Decision::Repeat(Box::new(Verdict::new(Ruling::Done))));
-    assert!(matches!(of_target, Decision::Refuse(Reason::Condemned, _)));
-    assert!(arbiter.askers(uuid(2)).is_empty());
-}
-
-#[test]
-fn who_was_told_something_else_before_a_restart_hears_that_again_and_the_other_the_end() {
-    let late = Verdict::failed(Reason::Timeout, "not in time");
-    let told = [(application(3, 3, Power::Off, 2).asked(), late.clone())];
-    let mut ended = restored(&Known { answered: told.clone().into(), ..known(7, "off", Some(end(None))) });
-    let mut open = restored(&Known { answered: told.into(), ..known(7, "off", None) });
-    let repeat = |n| application(n, n, Power::Off, 2);
-
-    assert_eq!(ended.accept(&repeat(1), NOW), Decision::Repeat(Box::new(Verdict::new(Ruling::Done))));
-    assert_eq!(ended.accept(&repeat(3), NOW), Decision::Repeat(Box::new(late.clone())));
-    assert_eq!(open.accept(&repeat(1), NOW), Decision::Join(7));
-    assert_eq!(open.accept(&repeat(3), NOW), Decision::Repeat(Box::new(late)));
-}
-
-#[test]
-fn a_reboot_of_before_a_restart_is_joined_only_while_its_target_is_not_proven_off() {
-    let running = known(7, "reboot", None);
-    let started = Known { off: Some(Evidence::ProcessGone), ..running.clone() };
-    let another = application(4, 4, Power::Reboot, 2);
-
-    assert_eq!(restored(&running).accept(&another, NOW), Decision::Join(7));
-    assert!(matches!(restored(&started).accept(&another, NOW), Decision::Refuse(Reason::Busy, _)));
-}
-
-#[test]
-fn what_a_request_was_answered_is_known_by_its_own_id_and_guest() {
-    let mut arbiter = Arbiter::default();
-    let (first, second) = (application(1, 1, Power::Off, 2), application(1, 2, Power::Off, 3));
-    arbiter.accept(&first, NOW);
-    arbiter.accept(&second, NOW);
-    assert_eq!(arbiter.given(&first.asked()), None, "it is not over");
-    let verdict = Verdict::failed(Reason::Timeout, "not in time");
-
-    arbiter.settle(2, &verdict, NOW);
-
-    assert_eq!(arbiter.given(&second.asked()), Some(&verdict));
-    assert_eq!(arbiter.given(&first.asked()), None);
-    assert_eq!(arbiter.given(&application(4, 2, Power::Off, 3).asked()), None, "another guest");
-}
-
-#[test]
-fn what_became_of_a_request_is_found_by_its_id_and_what_it_was_for() {
-    let mut arbiter = Arbiter::default();
-    let (first, second) = (application(1, 1, Power::Off, 2), application(1, 2, Power::On, 3));
-    arbiter.accept(&first, NOW);
-    arbiter.accept(&second, NOW);
-    arbiter.settle(2, &Verdict::new(Ruling::Done), NOW);
-
-    let repeat = Decision::Repeat(Box::new(Verdict::new(Ruling::Done)));
-    assert_eq!(arbiter.before(&first.asked(), Power::Off, |_| true), Some(Decision::Join(1)));
-    assert_eq!(arbiter.before(&second.asked(), Power::On, |_| true), Some(repeat));
-    assert_eq!(arbiter.before(&first.asked(), Power::On, |_| true), None, "that was for something else");
-    assert_eq!(
-        arbiter.before(&application(1, 9, Power::Off, 2).asked(), Power::Off, |_| true),
-        None,
-        "another id"
-    );
+    assert!(matches!(fifth, Decision::Refuse(Reason::Busy, _)), "{fifth:?}");
 }

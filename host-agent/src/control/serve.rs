@@ -88,7 +88,8 @@ async fn answer(mut stream: UnixStream, agent: &Agent, problems: &Problems) -> i
 async fn guests(agent: &Agent, problems: &Problems) -> Answer {
     let domains: Vec<Arc<Domain>> = agent.domains().iter().cloned().collect();
     let named = agent.hypervisor.named_now();
-    let states = look_at_all(&*agent.hypervisor, (&domains, named.as_ref()), LOOK_PATIENCE).await;
+    let states =
+        look_at_all(&*agent.hypervisor, &agent.inventory, (&domains, named.as_ref()), LOOK_PATIENCE).await;
     let mut guests: Vec<_> =
         domains.iter().zip(states).map(|(domain, state)| guest(agent, domain, state)).collect();
     guests.sort_by(|one: &GuestReport, other| one.name.cmp(&other.name));

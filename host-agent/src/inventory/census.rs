@@ -204,8 +204,6 @@ impl Census {
             self.announced.remove(&domain.uuid);
             self.inventory.put(domain);
         }
-        let inventory = &mut self.inventory;
-        inventory.elsewhere.retain(|uuid| inventory.domains.contains_key(uuid) || newer.contains(uuid));
         self.fresh.retain(|_, at| *at > begun);
         self.listed = begun;
         self.inventory.complete = true;

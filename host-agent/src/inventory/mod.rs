@@ -17,6 +17,9 @@ use crate::domain::{Domain, Standing};
 pub use census::{Census, Hint};
 pub use state::{glance, look, look_at_all, settled};
 
+/// So many domains that libvirt has forgotten are remembered to be elsewhere.
+const MAX_ELSEWHERE: usize = 4096;
+
 /// The domains of this host at one moment.
 #[derive(Debug, Clone, Default)]
 pub struct Inventory {
@@ -48,12 +51,21 @@ impl Inventory {
         self.domains.get(&uuid)
     }
 
-    /// The domain that a target means. libvirt keeps names unique on one host.
+    /// The domain that a target means. libvirt keeps names unique on one host, but forgets a domain whose process lives on: a name
+    /// that it then gives to another means neither.
     #[must_use]
     pub fn find(&self, target: &Target) -> Option<&Arc<Domain>> {
         match target {
             Target::Uuid(uuid) => self.get(*uuid),
-            Target::Name(name) => self.get(*self.names.get(name)?),
+            Target::Name(name) => {
+                let found = self.get(*self.names.get(name)?)?;
+                let is_shared = self.names.len() < self.domains.len();
+                let lives = |other: &&Arc<Domain>| {
+                    other.name == *name && other.uuid != found.uuid && other.is_alive()
+                };
+                let another = self.domains.values().filter(|_| is_shared).find(lives);
+                another.is_none().then_some(found)
+            }
         }
     }
 
@@ -101,13 +113,10 @@ impl Inventory {
         {
             domain.instance.clone_from(&old.instance);
         }
-        let runs_again = old.as_ref().is_some_and(|old| domain.is_alive() && domain.instance != old.instance);
         match domain.standing {
             Standing::Active => drop(self.elsewhere.remove(&domain.uuid)), // it stayed, or it runs again
             Standing::Leaving | Standing::Moved => drop(self.elsewhere.insert(domain.uuid)),
-            Standing::ShutOff if self.elsewhere.contains(&domain.uuid) && !runs_again => {
-                domain.standing = Standing::Moved;
-            }
+            Standing::ShutOff if self.elsewhere.contains(&domain.uuid) => domain.standing = Standing::Moved,
             // It may be about to start here: that can fail just because another host runs it.
             Standing::Crashed | Standing::Unclear if self.elsewhere.contains(&domain.uuid) => {
                 domain.standing = Standing::Leaving;
@@ -137,10 +146,13 @@ impl Inventory {
         self.domains.insert(uuid, Arc::new(domain));
     }
 
-    /// Forgets a domain that libvirt no longer knows, unless its process lives.
+    /// Forgets a domain that libvirt no longer knows, unless its process lives. That it is elsewhere is remembered: it may be
+    /// defined anew here while it runs there.
     fn forget(&mut self, uuid: Uuid) {
         if self.get(uuid).is_none_or(|domain| !domain.is_alive()) {
-            self.elsewhere.remove(&uuid);
+            if self.elsewhere.len() > MAX_ELSEWHERE {
+                self.elsewhere.remove(&uuid);
+            }
             self.remove(uuid);
         }
     }

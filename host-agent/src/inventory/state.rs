@@ -13,10 +13,12 @@ use std::time::Duration;
 
 use fence_vmchannel_protocol::{PowerState, Reason};
 use futures_util::stream::{FuturesUnordered, StreamExt};
+use tokio::sync::watch;
 use tokio::task::yield_now;
 use tokio::time::error::Elapsed;
 use tokio::time::{Instant, sleep, timeout_at};
 
+use super::Inventory;
 use crate::domain::{Domain, Sighting, Standing};
 use crate::hypervisor::{CallError, Hypervisor};
 
@@ -76,14 +78,18 @@ async fn read_its_files(
     }
 }
 
+/// What is known of all domains, now and later.
+type Known = watch::Receiver<Arc<Inventory>>;
+
 /// What can be said after looking for a process among all of the host's, and asking libvirt where its last word does not
 /// fit. Bounded by the hypervisor's own deadlines.
-pub async fn look(hypervisor: &dyn Hypervisor, domain: &Domain) -> Result<PowerState, Reason> {
-    look_among(hypervisor, domain, None).await
+pub async fn look(hypervisor: &dyn Hypervisor, known: &Known, domain: &Domain) -> Result<PowerState, Reason> {
+    look_among(hypervisor, known, domain, None).await
 }
 
 async fn look_among(
     hypervisor: &dyn Hypervisor,
+    known: &Known,
     domain: &Domain,
     named: Option<&HashSet<String>>,
 ) -> Result<PowerState, Reason> {
@@ -107,6 +113,10 @@ async fn look_among(
     let process = hypervisor.process_of(domain.uuid, RECENTLY).await;
     match (standing, process) {
         (_, Sighting::Runs(_)) => Ok(PowerState::On),
+        // It may have been seen to leave while others were asked.
+        (Standing::ShutOff, Sighting::Absent) if known.borrow().elsewhere().contains(&domain.uuid) => {
+            Err(Reason::Moved)
+        }
         (Standing::ShutOff, Sighting::Absent) => Ok(PowerState::Off),
         (Standing::Moved, Sighting::Absent) => Err(Reason::Moved),
         // A driver without processes: all there is is its word.
@@ -120,6 +130,7 @@ async fn look_among(
 /// [`Hypervisor::named_now`], asked since the question came.
 pub async fn look_at_all(
     hypervisor: &dyn Hypervisor,
+    known: &Known,
     (domains, named): (&[Arc<Domain>], Option<&HashSet<String>>),
     patience: Duration,
 ) -> Vec<Option<PowerState>> {
@@ -129,7 +140,7 @@ pub async fn look_at_all(
     for (part, states) in domains.chunks(PART).zip(states.chunks_mut(PART)) {
         let mut slow = FuturesUnordered::new();
         for (domain, state) in part.iter().zip(states) {
-            let mut looking = Box::pin(look_among(hypervisor, domain, named));
+            let mut looking = Box::pin(look_among(hypervisor, known, domain, named));
             match poll_fn(|context| Poll::Ready(looking.as_mut().poll(context))).await {
                 Poll::Ready(seen) => *state = seen.ok(),
                 Poll::Pending => slow.push(async move { *state = said(timeout_at(until, looking).await) }),

@@ -1,5 +1,6 @@
 mod first;
 mod leaves;
+mod living;
 mod names;
 
 use std::collections::BTreeMap;

@@ -85,9 +85,9 @@ fn list(agent: &Agent, caller: &Caller) -> Result<Coming, Refusal> {
 
 fn status(agent: &Agent, caller: &Caller, target: &Target) -> Result<Coming, Refusal> {
     let domain: Arc<Domain> = agent.rules().target_for(caller, Action::Status, target, &agent.domains())?;
-    let hypervisor = agent.hypervisor.clone();
+    let (hypervisor, known) = (agent.hypervisor.clone(), agent.inventory.clone());
     let answer = async move {
-        let looked = timeout(LOOK, look(&*hypervisor, &domain)).await;
+        let looked = timeout(LOOK, look(&*hypervisor, &known, &domain)).await;
         Answer::Code(code::of_state(looked.unwrap_or(Err(Reason::Timeout))))
     };
     Ok(answer.boxed())

@@ -184,15 +184,9 @@ impl Order {
     #[must_use]
     pub fn proof(&self) -> Option<Proof> {
         match &self.state {
-            Starting(proof) => *proof,
+            Looking(proof) | Starting(proof) => *proof,
             Done(Outcome::Off(proof) | Outcome::Restarted(proof, _)) => Some(*proof),
-            Looking(_)
-            | Aborting
-            | Stopping { .. }
-            | LookingAgain
-            | Killing { .. }
-            | Confirming { .. }
-            | Done(_) => None,
+            Aborting | Stopping { .. } | LookingAgain | Killing { .. } | Confirming { .. } | Done(_) => None,
         }
     }
 

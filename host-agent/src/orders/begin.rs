@@ -11,10 +11,12 @@ use fence_vmchannel_protocol::Reason;
 use futures_util::future::BoxFuture;
 use tokio::time::{Instant, sleep};
 
+use super::State;
 use super::carry::{Brought, Call, Carrier};
 use crate::domain::{Sighting, Standing};
 use crate::hypervisor::{CallError, Recipe};
 use crate::inventory::settled;
+use crate::journal::Asked;
 use crate::order::{Event, Order, Step};
 
 /// How long, and how often, a start is tried again while libvirt is away.
@@ -22,21 +24,31 @@ const START_PATIENCE: Duration = Duration::from_secs(10);
 const RETRY_START: Duration = Duration::from_millis(250);
 
 impl Carrier {
-    /// Whether somebody still waits for what would be the order's first act, and may want it. What was proven off is started
-    /// in any case.
+    /// Whether somebody still waits for the order's first act on this run of its target, and may want it. What was proven off is
+    /// started in any case.
     pub(super) fn is_wanted(&self, step: Step, order: &Order) -> Result<(), Event> {
         if !step.acts() || order.proof().is_some() {
             return Ok(());
         }
-        let (target, number, now) = (self.errand.permit.target(), self.errand.number, self.orders.now());
-        let state = self.orders.lock();
-        let is_over = state.running.get(&number).is_some_and(|running| running.until <= now);
-        let (reason, why) = match state.arbiter.is_wanted(target) {
-            Ok(()) if !is_over => return Ok(()),
-            Err(Reason::Condemned) => (Reason::Condemned, "who asked for it is being fenced"),
-            Ok(()) | Err(_) => (Reason::Timeout, "nobody waits for it any more"),
+        let (target, power) = (self.errand.permit.target(), self.errand.permit.power());
+        let mut state = self.orders.lock();
+        let State { arbiter, running, .. } = &mut *state;
+        let running = running.get(&self.errand.number);
+        let is_over = running.is_some_and(|running| running.until <= self.orders.now());
+        let is_told = |asked: &Asked| {
+            let asked = running.and_then(|running| running.asked.get(asked));
+            self.earlier.as_ref().zip(asked).is_some_and(|((before, _), asked)| asked <= before)
         };
-        Err(Event::NotBegun(reason, format!("{why}, so nothing was done")))
+        let begins =
+            if is_over { Err(Reason::Timeout) } else { arbiter.begin_to_act(target, power, is_told) };
+        begins.map_err(|reason| {
+            let why = match reason {
+                Reason::Condemned => "who asked for it is being fenced",
+                Reason::Busy => "it is to be stopped, for a request that came later",
+                _ => "nobody waits for it any more",
+            };
+            Event::NotBegun(reason, format!("{why}, so nothing was done"))
+        })
     }
 
     pub(super) fn start(&self) -> BoxFuture<'static, Brought> {

@@ -49,7 +49,7 @@ pub(super) struct Carrier {
     /// A look is to wait for starts that are under way.
     is_to_wait: bool,
     /// What was proven to those that had asked before this moment, when somebody else had joined since.
-    earlier: Option<(Instant, Outcome)>,
+    pub(super) earlier: Option<(Instant, Outcome)>,
 }
 
 /// libvirt's call to stop a target.
@@ -70,14 +70,14 @@ pub(super) async fn carry_out(orders: Arc<Orders>, errand: Errand, view: watch::
     let begun = Instant::now();
     let deadline = begun + errand.deadline;
     let (number, target) = (errand.number, errand.permit.target());
-    let open = OpenOrder { orders: orders.clone(), number, target };
+    let open = OpenOrder { orders: orders.clone(), number, about: (target, errand.permit.power()) };
     let mut steps: Steps = FuturesUnordered::new();
     steps.push(Box::pin(async move {
         sleep_until(deadline).await;
         (Event::DeadlinePassed, None)
     }));
     let (mut order, first) = errand.beginning();
-    let (mut acted, mut stopped) = (false, errand.stopped());
+    let (mut acted, mut begun_on_it, mut stopped) = (false, false, errand.stopped());
     let mut carrier = Carrier::new(orders, errand);
     steps.push(carrier.witness());
     let mut step = Some(first);
@@ -87,7 +87,8 @@ pub(super) async fn carry_out(orders: Arc<Orders>, errand: Errand, view: watch::
                 (order, _) = order.on(Event::DeadlinePassed); // the agent was held up
                 continue;
             }
-            let may_begin = if acted { Ok(()) } else { carrier.is_wanted(step, &order) };
+            begun_on_it &= step != Step::Look; // what is found next is another run, of which others may have to want the end
+            let may_begin = if begun_on_it { Ok(()) } else { carrier.is_wanted(step, &order) };
             if let Err(not_begun) = may_begin.and_then(|()| carrier.note(step, &order)) {
                 (order, _) = order.on(not_begun);
                 continue;
@@ -95,7 +96,7 @@ pub(super) async fn carry_out(orders: Arc<Orders>, errand: Errand, view: watch::
             if let Some(failed) = carrier.take(step, &mut steps) {
                 (order, _) = order.on(failed);
             }
-            acted |= step.acts();
+            (acted, begun_on_it) = (acted || step.acts(), begun_on_it || step.acts());
             if matches!(step, Step::Stop | Step::Kill) {
                 stopped = carrier.instance.as_ref().map(|instance| instance.id);
             }
@@ -133,7 +134,8 @@ pub(super) async fn carry_out(orders: Arc<Orders>, errand: Errand, view: watch::
         outcome: done.outcome.as_ref(),
         instance: done.instance.as_ref(),
     };
-    told.write(number, begun.elapsed(), acted, &open.orders);
+    let is_started = matches!(told.outcome, Some(Outcome::On | Outcome::Restarted(_, Ok(()))));
+    told.write(number, begun.elapsed(), acted && (is_started || stopped.is_some()), &open.orders);
     open.close(stopped, &done);
     view.send_replace(done);
 }
@@ -170,6 +172,10 @@ impl Carrier {
     /// Takes in what a step brought.
     fn learn(&mut self, event: &Event, instance: Option<Instance>) {
         self.instance = instance.or(self.instance.take());
+        let is_leaving = matches!(event, Event::Found(Found::Leaving) | Event::FoundAgain(Found::Leaving));
+        if is_leaving && self.left.borrow().is_none() {
+            self.left.send_replace(Some(Instant::now())); // libvirt tells no event of it where the target was paused before
+        }
         // libvirt's fresh word: it is not on its way to another host, whatever was seen before.
         if *event == Event::Found(Found::Running)
             && let Some(domain) = &mut self.domain
@@ -191,7 +197,7 @@ impl Carrier {
 
     /// Whether a start of before is still under way, which libvirt may do after this order's end.
     fn may_be_started(&mut self, order: &Order) -> bool {
-        let none = self.orders.hypervisor.no_start_is_under_way(self.errand.permit.target());
+        let none = self.orders.nothing_starts(self.errand.permit.target());
         self.is_to_wait = matches!(order.outcome(), Some(Outcome::Off(_))) && none.now_or_never().is_none();
         self.is_to_wait
     }
@@ -208,7 +214,7 @@ impl Carrier {
             let mut state = self.orders.lock();
             let joined = state.running.get(&self.errand.number).and_then(|running| running.joined);
             let is_stale = joined.is_some_and(|joined| joined > *self.looked.borrow());
-            state.arbiter.starting(self.errand.permit.target(), is_gone && !is_stale);
+            state.arbiter.starting(self.errand.permit.target(), Power::Reboot, is_gone && !is_stale);
         }
     }
 
@@ -221,7 +227,7 @@ impl Carrier {
         let persistent = self.domain.as_ref().is_none_or(|domain| domain.persistent);
         let (mut state, recipe) = (self.orders.lock(), self.recipe.borrow().clone());
         let state = &mut *state;
-        let askers = state.arbiter.askers(self.errand.permit.target());
+        let askers = state.arbiter.askers(self.errand.permit.target(), self.errand.permit.power());
         let until = state.running.get(&self.errand.number).map_or(Duration::ZERO, |running| running.until);
         let acting = self.errand.acting((askers.clone(), until), instance, persistent, recipe);
         let proof = order.proof().filter(|_| step == Step::Start);
@@ -283,7 +289,6 @@ impl Carrier {
                 steps.push(self.silence(answered));
             }
             Step::Start => {
-                self.orders.lock().arbiter.starting(self.errand.permit.target(), true);
                 steps.push(self.start());
             }
         }
@@ -306,7 +311,7 @@ impl Carrier {
         let (asked, is_to_wait) = (self.asked.clone(), self.is_to_wait);
         Box::pin(async move {
             let domain = if is_to_wait {
-                orders.hypervisor.no_start_is_under_way(permit.target()).await;
+                orders.nothing_starts(permit.target()).await;
                 orders.inventory.borrow().get(permit.target()).cloned().or(domain)
             } else {
                 domain

@@ -143,13 +143,13 @@ impl Orders {
         let Ok(slot) = self.work.try_reserve() else {
             return Taken::Verdict(Verdict::failed(Reason::Busy, "too many orders are open on this host"));
         };
-        let mut state = self.lock();
-        if self.pulse.was_held_up() && !state.arbiter.knows(&application) {
+        let (mut state, now) = (self.lock(), self.now());
+        let is_new = !state.arbiter.knows(&application, now);
+        if self.pulse.was_held_up() && is_new {
             let why = "the agent was held up and cannot tell how old this request is: ask again";
             return Taken::Verdict(Verdict::failed(Reason::Busy, why));
         }
-        let is_new = !state.arbiter.knows(&application);
-        let decision = state.arbiter.accept(&application, self.now());
+        let decision = state.arbiter.accept(&application, now);
         let quota = state.quotas.entry(permit.asker().uuid()).or_default().clone();
         audit::accepted(&permit, request.id, &decision, &quota);
         match decision {
@@ -160,7 +160,7 @@ impl Orders {
             Decision::Join(number) => match state.running.get_mut(&number) {
                 Some(running) => {
                     let asked = application.asked();
-                    let until = self.now() + request.timeout;
+                    let until = now + request.timeout;
                     running.until = running.until.max(until);
                     if is_new {
                         running.joined = Some(Instant::now());
@@ -176,13 +176,13 @@ impl Orders {
             },
             Decision::Begin(number) => {
                 let (sender, view) = watch::channel(View::default());
-                let (target, until) = (permit.target(), self.now() + request.timeout);
+                let (target, until) = (permit.target(), now + request.timeout);
                 let asked = BTreeMap::from([(application.asked(), Instant::now())]);
                 let running = Running { view, target, asked, until, joined: None };
                 let ticket = Ticket::new(self.clone(), permit.asker().uuid(), request, (number, &running));
                 state.running.insert(number, running);
                 let grace = self.patience.kill_after.min(request.timeout / 2);
-                let errand = Errand::new(number, permit, self.now(), grace, self.patience.give_up_after);
+                let errand = Errand::new(number, permit, now, grace, self.patience.give_up_after);
                 slot.send(Box::pin(carry_out(self.clone(), errand, sender)));
                 Taken::Ticket(Box::new(ticket))
             }
@@ -231,6 +231,22 @@ impl Orders {
     #[must_use]
     pub fn are_open(&self) -> bool {
         !self.lock().running.is_empty()
+    }
+
+    /// Waits until neither an order nor a call of before can start this domain any more.
+    async fn nothing_starts(&self, target: Uuid) {
+        loop {
+            let under_way = {
+                let state = self.lock();
+                let number = state.arbiter.start_under_way(target);
+                number.and_then(|number| state.running.get(&number)).map(|running| running.view.clone())
+            };
+            let Some(mut view) = under_way else { break };
+            if view.wait_for(|view| view.outcome.is_some()).await.is_err() {
+                break; // its task is gone
+            }
+        }
+        self.hypervisor.no_start_is_under_way(target).await;
     }
 
     /// When somebody joined this order last.

@@ -7,7 +7,7 @@
 
 use std::sync::Arc;
 
-use fence_vmchannel_protocol::{Phase, Reason, Verdict};
+use fence_vmchannel_protocol::{Phase, Power, Reason, Verdict};
 use tokio::time::Instant;
 use uuid::Uuid;
 
@@ -39,16 +39,16 @@ impl Default for View {
 pub(super) struct OpenOrder {
     pub(super) orders: Arc<Orders>,
     pub(super) number: OrderNumber,
-    pub(super) target: Uuid,
+    pub(super) about: (Uuid, Power),
 }
 
 impl OpenOrder {
     /// Nobody joins any more before the outcome is told; who went away finds it when it asks again.
     pub(super) fn close(&self, stopped: Option<InstanceId>, view: &View) {
         let (mut state, at) = (self.orders.lock(), self.orders.now());
-        let state = &mut *state;
+        let (state, (target, power)) = (&mut *state, self.about);
         let whole = |verdict| Verdict {
-            uuid: Some(self.target),
+            uuid: Some(target),
             simulated: self.orders.hypervisor.is_simulated(),
             ..verdict
         };
@@ -66,7 +66,7 @@ impl OpenOrder {
         let verdict = whole(view.verdict().unwrap_or_else(dropped));
         state.journal.ended(self.number, journal::Ended { verdict: verdict.clone(), stopped, at });
         state.arbiter.settle(self.number, &verdict, at);
-        state.arbiter.finish(self.target, stopped);
+        state.arbiter.finish(target, power, stopped);
     }
 }
 

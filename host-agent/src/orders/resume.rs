@@ -38,11 +38,12 @@ pub(super) fn all(orders: &Arc<Orders>) {
             continue;
         };
         tracing::info!(order = number, target = %known.acting.permit.name(), "taking up an order of before the restart");
-        let (sender, view) = watch::channel(View::default());
+        let proof = known.off.map(Proof::recorded);
+        let (sender, view) = watch::channel(View { proof, ..View::default() });
         let (target, until) = (known.acting.permit.target(), known.acting.until);
         let asked = known.acting.askers.iter().map(|asked| (*asked, Instant::now())).collect();
         state.running.insert(number, Running { view, target, asked, until, joined: None });
-        state.arbiter.starting(target, true); // who asks now asks about what is there now
+        state.arbiter.starting(target, known.acting.permit.power(), true); // who asks now asks about what is there now
         slot.send(Box::pin(resume(orders.clone(), known, sender)));
     }
 }

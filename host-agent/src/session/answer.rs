@@ -130,7 +130,8 @@ impl<'a> Session<'a> {
         waiting: &mut Waiting,
     ) -> Option<Reply> {
         let id = heard.request.id;
-        let (hypervisor, uuid) = (self.agent.hypervisor.clone(), Some(domain.uuid));
+        let (hypervisor, known) = (self.agent.hypervisor.clone(), self.agent.inventory.clone());
+        let uuid = Some(domain.uuid);
         let simulated = hypervisor.is_simulated();
         let reply = move |state| {
             let verdict = Verdict { uuid, simulated, ..reply::verdict_of_state(state) };
@@ -138,10 +139,10 @@ impl<'a> Session<'a> {
         };
         match glance(&*hypervisor, &domain) {
             Some(state) => Some(reply(state)),
-            None => waiting.push(
-                heard,
-                Pending::Reply(id, Box::pin(async move { reply(look(&*hypervisor, &domain).await) })),
-            ),
+            None => {
+                let looking = async move { reply(look(&*hypervisor, &known, &domain).await) };
+                waiting.push(heard, Pending::Reply(id, Box::pin(looking)))
+            }
         }
     }
 

@@ -100,3 +100,18 @@ async fn nothing_is_off_while_a_start_of_before_is_under_way() {
     assert_eq!(verdict.evidence, Some(Evidence::ProcessGone), "it was started and is stopped: {verdict:?}");
     assert!(!agent.runs("web2"));
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_source_whose_migration_only_the_order_saw_has_moved_if_it_ends_meanwhile() {
+    let agent = Agent::with_clusters([("web", ["web1", "web2"])]).await;
+    let (mut guest, asked) = (agent.guest("web1").await, off("web2"));
+    agent.host().migrates(Some(uuid_of("web2"))); // it was paused before: libvirt tells no event of its last moments
+
+    guest.sends(&asked);
+    pass(Duration::from_millis(200)).await;
+    agent.host().ends(uuid_of("web2")).await;
+    agent.host().migrates(None);
+    let verdict = guest.hears_of(&asked).await.verdict;
+
+    assert_eq!((verdict.ruling, verdict.evidence), (Ruling::Failed(Reason::Moved), None), "{verdict:?}");
+}

@@ -47,6 +47,8 @@ mod signed;
 #[cfg(test)]
 mod silent;
 #[cfg(test)]
+mod starts;
+#[cfg(test)]
 mod stubborn;
 #[cfg(test)]
 mod unlisted;

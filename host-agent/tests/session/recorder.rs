@@ -11,7 +11,7 @@ use fence_vmchannel_host_agent::hypervisor::simulated::{Entry, Simulated};
 use fence_vmchannel_host_agent::hypervisor::{CallError, Change, Hypervisor, Recipe};
 use fence_vmchannel_host_agent::policy::Permit;
 use tokio::sync::watch;
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, timeout};
 use uuid::Uuid;
 
 pub(crate) struct Recorder {
@@ -25,6 +25,10 @@ pub(crate) struct Recorder {
     silent: watch::Sender<bool>,
     /// Whether libvirt lists its domains.
     lists: watch::Sender<bool>,
+    /// How long a start takes, and whether it fails.
+    start: Mutex<(Duration, bool)>,
+    /// What is being copied to another host.
+    migrating: watch::Sender<Option<Uuid>>,
 }
 
 /// How long the agent waits for what libvirt knows of one domain.
@@ -40,6 +44,8 @@ impl Recorder {
             starting: watch::channel(false).0,
             silent: watch::channel(false).0,
             lists: watch::channel(true).0,
+            start: Mutex::default(),
+            migrating: watch::channel(None).0,
         }
     }
 
@@ -84,6 +90,21 @@ impl Recorder {
         self.silent.send_replace(true);
     }
 
+    /// libvirt goes on, and answers what it was asked meanwhile.
+    pub(crate) fn is_heard_again(&self) {
+        self.silent.send_replace(false);
+    }
+
+    /// Each start takes so long, and then fails or not.
+    pub(crate) fn starts_in(&self, time: Duration, fails: bool) {
+        *self.start.lock().unwrap() = (time, fails);
+    }
+
+    /// It is being copied to another host, of which no event tells, or that is over.
+    pub(crate) fn migrates(&self, uuid: Option<Uuid>) {
+        self.migrating.send_replace(uuid);
+    }
+
     /// libvirt does not come to list its domains, or does.
     pub(crate) fn lists(&self, lists: bool) {
         self.lists.send_replace(lists);
@@ -96,11 +117,8 @@ impl Recorder {
     }
 
     async fn answers_within(&self, within: Duration) -> Result<(), CallError> {
-        if *self.silent.borrow() {
-            sleep(within).await;
-            return Err(CallError::Deadline(within));
-        }
-        Ok(())
+        let answers = async { drop(self.silent.subscribe().wait_for(|silent| !silent).await) };
+        timeout(within, answers).await.map_err(|_| CallError::Deadline(within))
     }
 
     fn record(&self, what: &str, permit: &Permit) {
@@ -154,11 +172,16 @@ impl Hypervisor for Recorder {
 
     async fn job(&self, permit: &Permit, within: Duration) -> Result<Job, CallError> {
         self.answers_within(within).await?;
-        self.simulated.job(permit, within).await
+        let migrating = *self.migrating.borrow();
+        match self.simulated.job(permit, within).await? {
+            Job::None if migrating == Some(permit.target()) => Ok(Job::Leaving),
+            job => Ok(job),
+        }
     }
 
     async fn abort_job(&self, permit: &Permit) -> Result<(), CallError> {
         self.record("abort the job of", permit);
+        let _ = self.migrating.subscribe().wait_for(Option::is_none).await; // it is never closed
         self.simulated.abort_job(permit).await
     }
 
@@ -173,6 +196,11 @@ impl Hypervisor for Recorder {
 
     async fn start(&self, permit: &Permit, recipe: &Recipe) -> Result<(), CallError> {
         self.record("start", permit);
+        let (takes, fails) = *self.start.lock().unwrap();
+        sleep(takes).await;
+        if fails {
+            return Err(CallError::Failed("its image is missing".into()));
+        }
         self.simulated.start(permit, recipe).await
     }
 

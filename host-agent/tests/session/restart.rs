@@ -337,3 +337,23 @@ async fn a_disk_that_fills_up_in_mid_order_takes_no_verdict_away() {
     assert_eq!((again.state, again.evidence), (first.state, first.evidence));
     assert!(agent.runs("web2"));
 }
+
+#[tokio::test(start_paused = true)]
+async fn who_asks_again_while_a_proven_reboot_is_taken_up_hears_that_it_was_off() {
+    let agent = beside(domain("web2", "web")).await;
+    agent.host().starts_in(Duration::from_secs(60), false);
+    let asked = Request { timeout: Duration::from_secs(3), ..power(Power::Reboot, "web2") };
+    agent.guest("web1").await.sends(&asked);
+    pass(SOON).await;
+    assert_eq!(agent.orders(), ["stop web2", "start web2"]);
+
+    agent.host().is_silent();
+    let agent = agent.killed_and_started_after(SOON).await;
+    let verdict = agent.guest("web1").await.asks(&asked).await;
+
+    assert_eq!(
+        (verdict.ruling, verdict.evidence),
+        (Ruling::Done, Some(Evidence::ProcessGone)),
+        "{verdict:?}"
+    );
+}

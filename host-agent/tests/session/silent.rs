@@ -5,7 +5,7 @@ use std::time::Duration;
 use fence_vmchannel_host_agent::hypervisor::simulated::Entry;
 use fence_vmchannel_protocol::{Evidence, Power, PowerState, Reason, Request, Ruling};
 
-use crate::agent::{Agent, domain};
+use crate::agent::{Agent, domain, uuid_of};
 use crate::clock::pass;
 use crate::guest::{off, power};
 
@@ -151,4 +151,46 @@ async fn a_request_on_two_channels_has_one_verdict_though_their_times_end_apart(
 
     assert_eq!(verdicts[0].ruling, Ruling::Failed(Reason::Timeout));
     assert_eq!(verdicts[1], verdicts[0]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_started_since_is_not_stopped_for_those_that_had_their_answer() {
+    let agent = beside_a_hung_libvirt().await;
+    let (mut early, mut late) = (agent.guest("web1").await, agent.guest("web3").await);
+    let (asked, hasty) = (off("web2"), Request { timeout: Duration::from_secs(1), ..off("web2") });
+
+    early.sends(&asked);
+    pass(CONFIRMING).await;
+    late.sends(&hasty); // so that the order looks again
+    let first = early.hears_of(&asked).await.verdict;
+    let second = late.hears_of(&hasty).await.verdict;
+    agent.host().is_started(uuid_of("web2"));
+    agent.host().is_heard_again();
+    pass(Duration::from_secs(10)).await;
+
+    assert_eq!(
+        (first.evidence, second.ruling),
+        (Some(Evidence::ProcessGone), Ruling::Failed(Reason::Timeout))
+    );
+    assert!(agent.runs("web2"), "its start is somebody's purpose: {:?}", agent.orders());
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_asks_for_a_start_over_and_over_keeps_nobody_from_stopping_it() {
+    let agent = beside_a_hung_libvirt().await;
+    let (mut hostile, mut guest) = (agent.guest("web2").await, agent.guest("web1").await);
+    hostile.sends(&power(Power::On, "web2"));
+    pass(Duration::from_millis(50)).await;
+
+    let asked = off("web2");
+    guest.sends(&asked);
+    for _ in 0..40 {
+        pass(Duration::from_millis(50)).await;
+        hostile.sends(&power(Power::On, "web2"));
+    }
+    let verdict = guest.hears_of(&asked).await.verdict;
+
+    assert_eq!(verdict.evidence, Some(Evidence::ProcessGone), "{verdict:?}");
+    pass(Duration::from_secs(10)).await;
+    assert!(!agent.runs("web2"));
 }

@@ -18,11 +18,10 @@ use crate::programs::succeed;
 
 /// In memory, as on every host: on a disk, ten thousand sockets that were deleted a minute ago make new ones slow.
 /// Only those inside see what is in it.
-pub(super) const RUN: (&str, &str) = ("/run", "run");
+pub(super) const RUN: &str = "/run";
 
-/// Directories of the machine that the lab replaces, with the name of the lab's own one.
-pub(super) const ROOMS: [(&str, &str); 5] = [
-    RUN,
+/// The other directories of the machine that the lab replaces, with the name of the lab's own one.
+pub(super) const ROOMS: [(&str, &str); 4] = [
     ("/etc/libvirt", "etc-libvirt"),
     ("/var/lib/libvirt", "lib-libvirt"),
     ("/var/cache/libvirt", "cache-libvirt"),
@@ -65,15 +64,14 @@ pub(super) fn move_in(directory: &Path) -> Result<()> {
     let nothing = None::<&str>;
     let private = MsFlags::MS_REC | MsFlags::MS_PRIVATE;
     mount(nothing, "/", nothing, private, nothing).doing("make the lab's mounts private")?;
-    let run = directory.join(RUN.1);
-    mount(Some("tmpfs"), &run, Some("tmpfs"), MsFlags::empty(), Some("mode=755"))
-        .doing("mount the lab's /run")?;
-    fs::create_dir(run.join("lock")).doing("make the lab's /run/lock")?;
     for (place, room) in ROOMS.iter().filter(|(place, _)| Path::new(place).is_dir()) {
         let room = directory.join(room);
         mount(Some(&room), *place, nothing, MsFlags::MS_BIND, nothing)
             .doing(format!("put the lab's own directory on {place}"))?;
     }
+    mount(Some("tmpfs"), RUN, Some("tmpfs"), MsFlags::empty(), Some("mode=755"))
+        .doing("mount the lab's /run")?;
+    fs::create_dir(Path::new(RUN).join("lock")).doing("make the lab's /run/lock")?;
     hide_kvm(directory)?;
     mount(Some(QEMU), UNSEEN_QEMU, nothing, MsFlags::MS_BIND, nothing).doing("give QEMU another name")?;
     succeed(Command::new("ip").args(["link", "set", "lo", "up"]))?;

@@ -94,13 +94,21 @@ pub(super) fn recipe(connect: &Connect, uuid: Uuid) -> Result<Recipe, CallError>
     handle.get_xml_desc(flags).map(Recipe::Transient).map_err(call_error)
 }
 
+/// Jobs that end with a process that runs: a new one, where there was one before.
+const STARTS: [u32; 3] = [
+    sys::VIR_DOMAIN_JOB_OPERATION_START,
+    sys::VIR_DOMAIN_JOB_OPERATION_RESTORE,
+    sys::VIR_DOMAIN_JOB_OPERATION_SNAPSHOT_REVERT,
+];
+
 /// Whether the domain migrates, and which way. On the host it comes to it is paused for a migration that is no job of that
 /// host's.
 pub(super) fn job(connect: &Connect, uuid: Uuid) -> Result<Job, CallError> {
     let handle = lookup(connect, uuid)?;
-    let outwards = c_int::try_from(sys::VIR_DOMAIN_JOB_OPERATION_MIGRATION_OUT).ok();
+    let is = |job: c_int, one: u32| u32::try_from(job) == Ok(one);
     let arriving = match ffi::running_job(&handle) {
-        Ok(Some(job)) if Some(job) == outwards => return Ok(Job::Leaving),
+        Ok(Some(job)) if is(job, sys::VIR_DOMAIN_JOB_OPERATION_MIGRATION_OUT) => return Ok(Job::Leaving),
+        Ok(Some(job)) if STARTS.iter().any(|one| is(job, *one)) => return Ok(Job::Starting),
         Ok(_) => false,
         // libvirt has no statistics of a domain that is just arriving, nor of one that does not run, which it tells apart.
         Err(error) if is_refusal(&error) => error.code() == ErrorNumber::OperationUnsupported,

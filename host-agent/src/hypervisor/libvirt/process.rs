@@ -20,7 +20,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
-use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
+use rustix::process::{Pid, PidfdFlags, Signal, geteuid, pidfd_open, pidfd_send_signal};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 use uuid::Uuid;
@@ -125,9 +125,8 @@ fn held(pid: Pid, uuid: Uuid) -> io::Result<Sighting> {
         Some((Named::Domain(domain), instance)) if domain == uuid => Sighting::Runs(instance),
         // Another domain's: names changed hands, and what is known of them is out of date. Or it is just ending.
         Some((Named::Domain(_), _)) => Sighting::Unsure,
-        Some((Named::Nothing, _)) if is_qemu(pid) => Sighting::Unsure,
         // Somebody's QEMU that got the pid; or this domain's, which can write what it likes over its own arguments.
-        Some((Named::Another, _)) if is_qemu(pid) => Sighting::Unsure,
+        Some((Named::Nothing | Named::Another, _)) if is_qemu(pid)? => Sighting::Unsure,
         // Ended, or the pid is another program's by now.
         Some((Named::Nothing | Named::Another, _)) | None => Sighting::Absent,
     })
@@ -210,7 +209,11 @@ pub fn everyone() -> io::Result<Everyone> {
     let mut found = Everyone::default();
     for entry in fs::read_dir("/proc")? {
         let pid = entry?.file_name().to_str().and_then(|name| name.parse().ok()).and_then(Pid::from_raw);
-        match pid.filter(|pid| is_qemu(*pid)).map(qemu).transpose()?.flatten() {
+        let Some(pid) = pid else { continue };
+        if !is_qemu(pid)? {
+            continue;
+        }
+        match qemu(pid)? {
             Some((Named::Domain(uuid), instance)) => found.domains.entry(uuid).or_default().push(instance),
             Some((Named::Nothing, instance)) => found.nameless = Some(instance.id.pid),
             Some((Named::Another, _)) | None => {}
@@ -220,12 +223,21 @@ pub fn everyone() -> io::Result<Everyone> {
 }
 
 /// Whether a process's program is QEMU. The program of one whose first thread has exited before the others cannot be told;
-/// its name can.
-fn is_qemu(pid: Pid) -> bool {
-    let pid = pid.as_raw_nonzero();
-    match fs::read_link(format!("/proc/{pid}/exe")) {
-        Ok(program) => program.file_name().is_some_and(|name| name.to_string_lossy().starts_with("qemu")),
-        Err(_) => fs::read(format!("/proc/{pid}/comm")).is_ok_and(|comm| comm.starts_with(b"qemu")),
+/// its name can. An ordinary user's agent has to do with that user's processes only.
+fn is_qemu(pid: Pid) -> io::Result<bool> {
+    is_qemu_in(Path::new(&format!("/proc/{}", pid.as_raw_nonzero())))
+}
+
+fn is_qemu_in(dir: &Path) -> io::Result<bool> {
+    if let Ok(program) = fs::read_link(dir.join("exe")) {
+        return Ok(program.file_name().is_some_and(|name| name.to_string_lossy().starts_with("qemu")));
+    }
+    match fs::read(dir.join("comm")) {
+        Ok(comm) => Ok(comm.starts_with(b"qemu")),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(error) if error.raw_os_error() == Some(Errno::SRCH.raw_os_error()) => Ok(false),
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied && !geteuid().is_root() => Ok(false),
+        Err(error) => Err(error),
     }
 }
 

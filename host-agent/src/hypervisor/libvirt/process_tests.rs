@@ -205,7 +205,7 @@ fn a_pid_file_that_names_a_qemu_without_a_uuid_is_not_the_absence_of_a_process()
     let mut disguised = Command::new(&qemu).args(["-c", "read line"]).stdin(Stdio::piped()).spawn().unwrap();
     let pid = i32::try_from(disguised.id()).unwrap();
     machine.write_pid(pid);
-    while !is_qemu(Pid::from_raw(pid).unwrap()) {
+    while !is_qemu(Pid::from_raw(pid).unwrap()).unwrap() {
         std::thread::yield_now(); // between fork and exec it is not yet one
     }
 
@@ -322,4 +322,31 @@ fn all_pid_files_are_found_in_one_look_and_a_directory_that_cannot_be_listed_is_
     assert_eq!(named, ["web1", "db 1"].map(str::to_owned).into());
     assert!(before_libvirt.is_empty());
     assert!(unlisted.is_err());
+}
+
+#[test]
+fn a_process_of_which_nothing_can_be_read_is_not_taken_for_no_qemu() {
+    let dir = tempfile::tempdir().unwrap();
+    assert!(!is_qemu_in(dir.path()).unwrap(), "it has ended");
+
+    fs::create_dir(dir.path().join("comm")).unwrap(); // can be read by nobody
+
+    assert!(is_qemu_in(dir.path()).is_err());
+}
+
+#[test]
+fn of_a_process_with_very_many_threads_only_so_many_are_looked_at() {
+    let (count, end) = (doing::MAX_THREADS, std::sync::Barrier::new(doing::MAX_THREADS + 1));
+    std::thread::scope(|scope| {
+        for _ in 0..count {
+            scope.spawn(|| end.wait());
+        }
+        let all = fs::read_dir("/proc/self/task").unwrap().count();
+        let pid = i32::try_from(std::process::id()).unwrap();
+        let looked_at = doing::threads(pid).map(Iterator::count);
+        end.wait();
+
+        assert!(all > count);
+        assert_eq!(looked_at, Some(count));
+    });
 }

@@ -1,5 +1,6 @@
 //! What hastens a look: hook notes, and events of the last moments of a migration.
 
+use super::living::Living;
 use super::*;
 
 #[tokio::test(start_paused = true)]
@@ -90,4 +91,59 @@ async fn what_moved_has_moved_also_after_a_start_here_that_failed() {
 
     use Standing::{Leaving, Moved};
     assert_eq!(known, [Leaving, Moved, Leaving, Moved], "and never as if nothing had been");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_moved_has_moved_also_after_it_was_undefined_and_defined_anew_here() {
+    for told in [one(1), Change::Everything] {
+        let stage = Stage::with([domain(1, RUNNING)]).await;
+        stage.tells(Change::Leaves(Uuid::from_u128(1))).await;
+        stage.becomes(domain(1, OFF));
+        stage.tells(told).await;
+        stage.passes(1).await;
+
+        stage.vanishes(1);
+        stage.tells(told).await;
+        stage.passes(1).await;
+        assert_eq!(stage.known(1), None);
+        stage.becomes(domain(1, OFF));
+        stage.tells(told).await;
+        stage.passes(1).await;
+        assert_eq!(stage.known(1), Some(Standing::Moved), "{told:?}");
+
+        stage.becomes(domain(1, RUNNING));
+        stage.tells(told).await;
+        stage.passes(1).await;
+        stage.becomes(domain(1, OFF));
+        stage.tells(told).await;
+        stage.passes(1).await;
+        assert_eq!(stage.known(1), Some(OFF), "it came back");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_moved_has_moved_also_if_a_look_caught_a_start_here_that_failed() {
+    let stage = Stage::with([domain(1, RUNNING)]).await;
+    stage.tells(Change::Leaves(Uuid::from_u128(1))).await;
+    stage.becomes(domain(1, OFF));
+    stage.tells(one(1)).await;
+    stage.passes(1).await;
+
+    let process = Living::new();
+    stage.becomes(Domain { instance: Some(process.instance()), ..domain(1, OFF) }); // its state was asked first
+    stage.tells(one(1)).await;
+    stage.passes(1).await;
+    process.ends();
+
+    assert_eq!(stage.known(1), Some(Standing::Moved));
+}
+
+#[test]
+fn what_is_remembered_of_those_that_nobody_knows_is_bounded() {
+    let all = || (1..=5000).map(Uuid::from_u128);
+    let mut inventory: Inventory = (1..=5000).map(|number| domain(number, Standing::Moved)).collect();
+
+    all().for_each(|uuid| inventory.forget(uuid));
+
+    assert_eq!((inventory.iter().count(), inventory.elsewhere().len()), (0, MAX_ELSEWHERE));
 }

@@ -1,5 +1,6 @@
 //! Whom a name means.
 
+use super::living::Living;
 use super::*;
 
 fn web1(number: u128, standing: Standing) -> Domain {
@@ -74,6 +75,22 @@ async fn a_name_is_never_lost_to_a_domain_that_had_it_for_a_while() {
     stage.vanishes(1);
     stage.tells(one(1)).await;
     stage.passes(0).await;
+
+    assert_eq!(stage.named("web1"), Some(2));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_name_of_a_domain_that_libvirt_forgot_while_its_process_lives_means_nobody_else() {
+    let process = Living::new();
+    let stage = Stage::with([Domain { instance: Some(process.instance()), ..web1(1, RUNNING) }]).await;
+    stage.vanishes(1);
+    stage.becomes(web1(2, OFF));
+    stage.tells(Change::Everything).await;
+    stage.passes(1).await;
+
+    assert_eq!((stage.known(1), stage.known(2)), (Some(RUNNING), Some(OFF)));
+    assert_eq!(stage.named("web1"), None, "whom it meant lives, and libvirt does not know it any more");
+    process.ends();
 
     assert_eq!(stage.named("web1"), Some(2));
 }

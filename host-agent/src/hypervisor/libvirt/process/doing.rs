@@ -3,7 +3,7 @@
 //! In:  its pid. Out: its state and where it waits.
 //!
 //! Invariant: however many ask at once, a process is looked at every [`AGE`] at most: each look reads two files of each of its
-//! threads, on the runtime's own thread.
+//! threads, but of [`MAX_THREADS`] at most, on the runtime's own thread.
 
 use std::collections::HashMap;
 use std::fs;
@@ -12,6 +12,9 @@ use std::time::{Duration, Instant};
 
 /// How old what is told may be.
 const AGE: Duration = Duration::from_millis(200);
+
+/// More than a QEMU has that does what it should.
+pub(super) const MAX_THREADS: usize = 256;
 
 /// The last looks, by pid: when each was over, and what was seen.
 type Looks = HashMap<i32, (Instant, String)>;
@@ -47,8 +50,7 @@ fn look(pid: i32) -> String {
 /// State, such as "D (disk sleep)", and place of waiting of the thread that holds up the process's end. A killed process's
 /// first thread can be a zombie already while another one waits for a disk.
 pub(super) fn slowest_thread(pid: i32) -> Option<(String, String)> {
-    let threads = fs::read_dir(format!("/proc/{pid}/task")).ok()?.flatten();
-    let told = threads.filter_map(|thread| {
+    let told = threads(pid)?.filter_map(|thread| {
         let status = fs::read_to_string(thread.path().join("status")).ok()?;
         let state = status.lines().find_map(|line| line.strip_prefix("State:"))?.trim().to_owned();
         let waiting = fs::read_to_string(thread.path().join("wchan")).unwrap_or_default();
@@ -60,4 +62,9 @@ pub(super) fn slowest_thread(pid: i32) -> Option<(String, String)> {
         Some('Z' | 'X') => 2,
         _ => 1,
     })
+}
+
+/// Those that are looked at.
+pub(super) fn threads(pid: i32) -> Option<impl Iterator<Item = fs::DirEntry>> {
+    Some(fs::read_dir(format!("/proc/{pid}/task")).ok()?.flatten().take(MAX_THREADS))
 }

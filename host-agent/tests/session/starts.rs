@@ -1,0 +1,73 @@
+//! Orders that only start their target, beside others.
+
+use std::time::Duration;
+
+use fence_vmchannel_host_agent::hypervisor::simulated::Entry;
+use fence_vmchannel_protocol::{Power, PowerState, Reason, Ruling};
+
+use crate::agent::{Agent, domain};
+use crate::clock::pass;
+use crate::guest::{off, power};
+
+const SOON: Duration = Duration::from_millis(200);
+const SLOW: Duration = Duration::from_secs(2);
+
+/// web3 is off.
+async fn beside_one_that_is_off() -> Agent {
+    let off = Entry { running: false, ..domain("web3", "web") };
+    Agent::with_domains(vec![domain("web1", "web"), domain("web2", "web"), off]).await
+}
+
+#[tokio::test(start_paused = true)]
+async fn equal_starts_are_one_also_when_the_first_has_begun() {
+    let agent = beside_one_that_is_off().await;
+    agent.host().starts_in(SLOW, false);
+    let (mut one, mut other) = (agent.guest("web1").await, agent.guest("web2").await);
+    let (asked, also_asked) = (power(Power::On, "web3"), power(Power::On, "web3"));
+
+    one.sends(&asked);
+    pass(SOON).await;
+    other.sends(&also_asked);
+    let verdicts = [one.hears_of(&asked).await.verdict, other.hears_of(&also_asked).await.verdict];
+
+    assert!(verdicts.iter().all(|verdict| verdict.state == Some(PowerState::On)), "{verdicts:?}");
+    assert_eq!(agent.orders(), ["start web3"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_called_off_is_not_started_by_an_order_of_before() {
+    let agent = beside_one_that_is_off().await;
+    agent.host().starts_in(SLOW, false);
+    let (mut one, mut other) = (agent.guest("web1").await, agent.guest("web2").await);
+    let asked = off("web3");
+
+    one.sends(&power(Power::On, "web3"));
+    pass(SOON).await;
+    other.sends(&asked);
+    let verdict = other.hears_of(&asked).await.verdict;
+    pass(Duration::from_secs(10)).await;
+
+    assert_eq!((verdict.ruling, verdict.state), (Ruling::Done, Some(PowerState::Off)), "{verdict:?}");
+    assert!(!agent.runs("web3"), "{:?}", agent.orders());
+    assert_eq!(agent.orders(), ["start web3", "stop web3"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_start_that_has_not_begun_when_its_target_is_to_be_stopped_does_not_begin() {
+    let agent = beside_one_that_is_off().await;
+    agent.host().is_silent();
+    let (mut one, mut other) = (agent.guest("web1").await, agent.guest("web2").await);
+    let (start, stop) = (power(Power::On, "web3"), off("web3"));
+
+    one.sends(&start);
+    pass(SOON).await;
+    other.sends(&stop);
+    pass(SOON).await;
+    agent.host().is_heard_again();
+    let verdicts = [one.hears_of(&start).await.verdict, other.hears_of(&stop).await.verdict];
+    pass(Duration::from_secs(10)).await;
+
+    assert_eq!(verdicts[0].ruling, Ruling::Failed(Reason::Busy), "{verdicts:?}");
+    assert_eq!(verdicts[1].state, Some(PowerState::Off), "{verdicts:?}");
+    assert!(agent.orders().is_empty() && !agent.runs("web3"));
+}
