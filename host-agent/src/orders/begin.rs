@@ -7,7 +7,7 @@
 
 use std::time::Duration;
 
-use fence_vmchannel_protocol::Reason;
+use fence_vmchannel_protocol::{Power, Reason};
 use futures_util::future::BoxFuture;
 use tokio::time::{Instant, sleep};
 
@@ -49,6 +49,13 @@ impl Carrier {
             };
             Event::NotBegun(reason, format!("{why}, so nothing was done"))
         })
+    }
+
+    /// Who asks for a reboot now asks about what runs next; who asks for a start joins this one.
+    pub(super) fn starts(&self) {
+        if self.errand.permit.power() == Power::Reboot {
+            self.orders.lock().arbiter.starting(self.errand.permit.target(), Power::Reboot, true);
+        }
     }
 
     pub(super) fn start(&self) -> BoxFuture<'static, Brought> {

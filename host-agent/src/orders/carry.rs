@@ -289,6 +289,7 @@ impl Carrier {
                 steps.push(self.silence(answered));
             }
             Step::Start => {
+                self.starts();
                 steps.push(self.start());
             }
         }

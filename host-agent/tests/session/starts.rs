@@ -71,3 +71,16 @@ async fn a_start_that_has_not_begun_when_its_target_is_to_be_stopped_does_not_be
     assert_eq!(verdicts[1].state, Some(PowerState::Off), "{verdicts:?}");
     assert!(agent.orders().is_empty() && !agent.runs("web3"));
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_reboot_of_what_was_off_is_not_joined_while_it_starts() {
+    let agent = beside_one_that_is_off().await;
+    agent.host().starts_in(SLOW, false);
+    let (mut one, mut other) = (agent.guest("web1").await, agent.guest("web2").await);
+
+    one.sends(&power(Power::Reboot, "web3"));
+    pass(SOON).await;
+    let late = other.asks_reboot("web3").await;
+
+    assert_eq!(late.ruling, Ruling::Refused(Reason::Busy), "the proof is older than its question");
+}
