@@ -5,9 +5,10 @@
 //! Invariant: every task lives in one JoinSet. A session that panics dies alone; a core task that ends stops the agent, and
 //! systemd restarts it.
 
+mod directory;
+
 use std::fs;
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::panic::AssertUnwindSafe;
 use std::path::Path;
 use std::pin::pin;
@@ -15,7 +16,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::FutureExt;
-use nix::fcntl::{Flock, FlockArg};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, watch};
@@ -71,6 +71,15 @@ pub enum DaemonError {
     /// A directory cannot be made.
     #[error("cannot make {0}: {1}; run as root, or set runtime-dir")]
     Directory(String, #[source] io::Error),
+    /// What is in a directory may be anybody's.
+    #[error(
+        "{0} is not used: it must be a directory and no link, of root or the agent's own user, that nobody else may write to. \
+         Remove it, so that it is made anew, or set runtime-dir"
+    )]
+    NotOurs(String),
+    /// The lock cannot be opened; a link in its place is not followed.
+    #[error("cannot open {0}: {1}; remove what is in its place")]
+    Lock(String, #[source] io::Error),
     /// What orders did before cannot be read.
     #[error(
         "cannot read the journal {0}: {1}; without it a request could be acted on twice. Make it readable, or remove it"
@@ -120,9 +129,9 @@ struct Daemon {
 impl Daemon {
     async fn run(config: &Config, simulate: Option<&Path>) -> Result<(), DaemonError> {
         raise_descriptor_limit();
-        make_dir(&config.runtime_dir, 0o711)?;
-        make_dir(&config.guests_dir(), 0o711)?;
-        let _only = only_one(&config.runtime_dir)?;
+        directory::make(&config.runtime_dir)?;
+        directory::make(&config.guests_dir())?;
+        let _only = directory::only_one(&config.runtime_dir)?;
         let mut daemon = Self::start(config, simulate)?;
         let signals = Signals {
             stop: signal(SignalKind::terminate())?,
@@ -311,14 +320,6 @@ fn check(ended: Result<Task, JoinError>) -> Result<Task, DaemonError> {
     }
 }
 
-fn make_dir(dir: &Path, mode: u32) -> Result<(), DaemonError> {
-    let make = || {
-        fs::DirBuilder::new().recursive(true).mode(mode).create(dir)?;
-        fs::set_permissions(dir, fs::Permissions::from_mode(mode))
-    };
-    make().map_err(|error| DaemonError::Directory(dir.display().to_string(), error))
-}
-
 /// What orders did before this start. Machines that are only numbers end with the agent.
 fn journal(config: &Config, is_simulated: bool) -> Result<(Journal, Clock), DaemonError> {
     if is_simulated {
@@ -329,14 +330,6 @@ fn journal(config: &Config, is_simulated: bool) -> Result<(Journal, Clock), Daem
     let (file, content) = JournalFile::open(&path).map_err(unreadable)?;
     let boot = fs::read_to_string("/proc/sys/kernel/random/boot_id")?;
     Ok((Journal::open(Box::new(file), &content, boot.trim()), Clock::Boot))
-}
-
-/// Held as long as this agent runs, and let go by the kernel however it ends.
-fn only_one(runtime_dir: &Path) -> Result<Flock<fs::File>, DaemonError> {
-    let path = runtime_dir.join("agent.lock");
-    let file = fs::OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(&path)?;
-    let busy = |_| DaemonError::AlreadyRunning(runtime_dir.display().to_string());
-    Flock::lock(file, FlockArg::LockExclusiveNonblock).map_err(busy)
 }
 
 /// Each guest costs two or three descriptors; the soft limit of 1024 is no measure of ours.

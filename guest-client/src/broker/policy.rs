@@ -204,6 +204,11 @@ impl Rights {
         Self { ops: vec!["list", "status"], ..Self::default() }
     }
 
+    /// Everything, after those who go first.
+    pub(super) fn ordering() -> Self {
+        Self { everything: true, ..Self::default() }
+    }
+
     /// The same rights of another user.
     pub(super) fn of(self, user: u32) -> Self {
         Self { user, ..self }

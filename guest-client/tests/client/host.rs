@@ -93,10 +93,20 @@ impl Line {
 
     /// The next request, unless the client closes its end.
     pub(crate) fn hear_more(&mut self) -> Option<Request> {
+        while let Some(frame) = self.hear_more_frames() {
+            if let Frame::Plain(json) = frame {
+                return Some(Request::parse(&json).unwrap());
+            }
+        }
+        None
+    }
+
+    /// The next line, unless the client closes its end.
+    pub(crate) fn hear_more_frames(&mut self) -> Option<Frame> {
         let mut byte = [0];
         while let Ok(1) = self.stream.read(&mut byte) {
-            if let Some(Frame::Plain(json)) = self.decoder.push(&mut byte.as_slice()) {
-                return Some(Request::parse(&json).unwrap());
+            if let Some(frame) = self.decoder.push(&mut byte.as_slice()) {
+                return Some(frame);
             }
         }
         None

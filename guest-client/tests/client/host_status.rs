@@ -6,7 +6,7 @@ use fence_vmchannel_protocol::{
 
 use crate::host::{asked, asked_for};
 
-fn status() -> HostStatus {
+pub(crate) fn status() -> HostStatus {
     let attribute = |name: &str, value: Option<&str>, age_s| Attribute {
         name: name.parse().unwrap(),
         value: value.map(|value| value.parse().unwrap()),

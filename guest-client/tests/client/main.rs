@@ -19,6 +19,8 @@ mod legacy;
 #[cfg(test)]
 mod metadata;
 #[cfg(test)]
+mod scripts;
+#[cfg(test)]
 mod sharing;
 #[cfg(test)]
 mod signed;

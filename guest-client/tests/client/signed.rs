@@ -27,11 +27,11 @@ pub(crate) fn key_file(mode: u32) -> (TempDir, String) {
     (directory, path)
 }
 
-fn key() -> (KeyId, Key) {
+pub(crate) fn key() -> (KeyId, Key) {
     ("cluster".parse().unwrap(), Key::of_file(SECRET).unwrap())
 }
 
-fn greet(line: &mut Line, hello: &Request, nonce: Nonce) {
+pub(crate) fn greet(line: &mut Line, hello: &Request, nonce: Nonce) {
     assert_eq!(hello.ask, Ask::Hello, "nothing else is asked unsigned");
     let guest = GuestIdentity { name: "web1".parse().unwrap(), uuid: uuid::Uuid::nil(), cluster: None };
     let (server, ops, line_bytes) = ("a test".to_owned(), Vec::new(), limits::LINE_BYTES);

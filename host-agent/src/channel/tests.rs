@@ -334,3 +334,30 @@ async fn a_whole_line_of_a_guest_that_asked_little_is_heard_at_once() {
         tokio::time::sleep(A_WHILE).await;
     }
 }
+
+#[test]
+fn the_limits_in_the_protocols_document_are_those_that_hold() {
+    use crate::arbiter::OPEN_PER_GUEST;
+    use fence_vmchannel_protocol::limits::{DELAY_MAX, LINE_BYTES, NAME_BYTES, TIMEOUT_MAX, TIMEOUT_MIN};
+    let rate = |(each_second, at_once)| format!("{each_second} per second, bursts of {at_once}");
+    let rows = [
+        format!("| a line, with newline | {LINE_BYTES} bytes |"),
+        format!("| a name | {NAME_BYTES} bytes |"),
+        format!("| requests of one guest | {} |", rate(REQUESTS)),
+        format!("| reads of one guest's socket, of at most {CHUNK} bytes each | {};", rate(READS)),
+        format!("takes the host long counts as up to {DEAREST} |"),
+        format!("| open orders of one guest | {OPEN_PER_GUEST} |"),
+        format!(
+            "guest that does not read | {} KiB, {} seconds |",
+            OUT_BYTES / 1024,
+            WRITE_PATIENCE.as_secs()
+        ),
+        format!("| `timeout_ms` | {} to {} |", TIMEOUT_MIN.as_millis(), TIMEOUT_MAX.as_millis()),
+        format!("| `delay_ms` | 0 to {} |", DELAY_MAX.as_millis()),
+    ];
+
+    let document = include_str!("../../../docs/protocol.md");
+
+    let missing: Vec<_> = rows.iter().filter(|row| !document.contains(row.as_str())).collect();
+    assert!(missing.is_empty(), "docs/protocol.md does not say {missing:#?}");
+}

@@ -38,7 +38,7 @@ pub(super) fn make(dir: &Path) -> Result<(), PlaceError> {
 }
 
 /// Makes one directory with this mode, when missing.
-pub(super) fn make_one(dir: &Path, mode: u32) -> IoResult<()> {
+pub(crate) fn make_one(dir: &Path, mode: u32) -> IoResult<()> {
     match DirBuilder::new().mode(mode).create(dir) {
         Ok(()) => std::fs::set_permissions(dir, Permissions::from_mode(mode)), // the umask may have taken bits
         Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(()),
@@ -48,12 +48,15 @@ pub(super) fn make_one(dir: &Path, mode: u32) -> IoResult<()> {
 
 /// The spool, and the directory around it, can be changed by their owner only.
 pub(super) fn check(dir: &Path) -> Result<(), PlaceError> {
-    let closed = |dir: &Path| {
-        dir.symlink_metadata()
-            .is_ok_and(|found| found.is_dir() && is_ours(found.uid()) && found.mode() & 0o022 == 0)
-    };
-    let around = dir.parent().is_none_or(closed);
-    if around && closed(dir) { Ok(()) } else { Err(PlaceError::NotOurs(dir.into())) }
+    let around = dir.parent().is_none_or(is_closed);
+    if around && is_closed(dir) { Ok(()) } else { Err(PlaceError::NotOurs(dir.into())) }
+}
+
+/// It is a directory and no link to one, and only its owner can change it, who is root or this agent's user.
+pub(crate) fn is_closed(dir: &Path) -> bool {
+    let dir = dir.components().as_path(); // a slash at the end would have a link followed
+    dir.symlink_metadata()
+        .is_ok_and(|found| found.is_dir() && is_ours(found.uid()) && found.mode() & 0o022 == 0)
 }
 
 /// Root's or this agent's user's.

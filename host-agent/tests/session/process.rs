@@ -2,6 +2,7 @@
 
 use std::io::{BufRead, BufReader, Write};
 use std::os::fd::AsFd;
+use std::os::unix::fs::DirBuilderExt;
 use std::os::unix::net::{UnixDatagram, UnixStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
@@ -43,7 +44,8 @@ impl Place {
             format!("runtime-dir = {:?}\npolicy-dir = {:?}\n", place.path("run"), place.path("policy.d"));
         std::fs::write(place.path("agent.toml"), settings).unwrap();
         std::fs::write(place.path("domains.toml"), domains).unwrap();
-        std::fs::create_dir_all(place.path("run/guests")).unwrap();
+        let mut closed = std::fs::DirBuilder::new(); // whatever the umask
+        closed.recursive(true).mode(0o711).create(place.path("run/guests")).unwrap();
         place
     }
 

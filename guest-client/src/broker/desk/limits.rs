@@ -35,14 +35,16 @@ pub(super) struct Room {
     pub(super) power: usize,
     /// Of one user.
     pub(super) of_one_user: usize,
+    /// Of them, power requests: the host may be at each for as long as its delay and its time, whoever waits for it.
+    pub(super) power_of_one_user: usize,
     /// Tokens that are left to others.
     pub(super) reserve: u32,
 }
 
 pub(super) fn room(first: bool) -> Room {
     match first {
-        true => Room { all: 8, power: 4, of_one_user: 8, reserve: 0 },
-        false => Room { all: 5, power: 2, of_one_user: 3, reserve: RESERVE },
+        true => Room { all: 8, power: 4, of_one_user: 8, power_of_one_user: 4, reserve: 0 },
+        false => Room { all: 5, power: 2, of_one_user: 3, power_of_one_user: 1, reserve: RESERVE },
     }
 }
 

@@ -386,3 +386,5 @@ fn who_is_told_busy_does_not_get_the_answer_in_place_of_who_asked() {
 
 #[path = "again.rs"]
 mod again;
+#[path = "fair.rs"]
+mod fair;

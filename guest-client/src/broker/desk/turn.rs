@@ -62,10 +62,15 @@ impl Desk {
         };
         let Rights { user, first, .. } = program.rights;
         let is_power = |ask: &Ask| matches!(ask, Ask::Power(..));
-        let has_room =
-            count(&|_| true) < room.all && count(&|one| one.user == user && !one.first) < room.of_one_user;
+        let is_order = |one: &super::Asked| is_power(&one.question.request.ask);
+        let is_of_user = |one: &super::Asked| one.user == user && !one.first;
+        let has_room = count(&|_| true) < room.all && count(&is_of_user) < room.of_one_user;
+        let has_room_for_order = || {
+            count(&is_order) < room.power
+                && count(&|one| is_order(one) && is_of_user(one)) < room.power_of_one_user
+        };
         has_room
-            && (!is_power(&request.ask) || count(&|one| is_power(&one.question.request.ask)) < room.power)
+            && (!is_power(&request.ask) || has_room_for_order())
             && (request.ask != Ask::List || count(&|one| one.holds_back_list(first, now)) == 0)
     }
 }

@@ -52,7 +52,8 @@ impl Report for AddReport {
         }
         writeln!(out, "To try it, in the guest:")?;
         writeln!(out, "    fence_vmchannel -o monitor --key-file /etc/fence-vmchannel/{key}.key")?;
-        writeln!(out, "Cluster software needs key_file=/etc/fence-vmchannel/{key}.key in its fence device.")?;
+        writeln!(out, "Cluster software needs key_file=/etc/fence-vmchannel/{key}.key in its fence device,")?;
+        writeln!(out, "and in the resource vm-client where there is one.")?;
         writeln!(out, "To take it away: fence-vmchanneld channel key remove {word} {key}")
     }
 }
