@@ -51,8 +51,13 @@ impl Stage {
         let (published, inventory) = watch::channel(Arc::default());
         let patience = Patience { kill_after: QUIET, give_up_after: QUIET };
         let journal = (Journal::in_memory(), Clock::Boot);
-        let orders =
-            Orders::new(hypervisor.clone(), inventory.clone(), patience, mpsc::channel(1).0, journal);
+        let orders = Orders::new(
+            hypervisor.clone(),
+            (inventory.clone(), mpsc::channel(1).0),
+            patience,
+            mpsc::channel(1).0,
+            journal,
+        );
         let policy = watch::channel(Arc::new(Policy::default())).1;
         let stopping = watch::channel(false).1;
         let (board, host_status) = (Board::default(), Facts::default());

@@ -180,7 +180,8 @@ impl Daemon {
         // Those of before a restart are taken up before anybody takes them from here.
         let (queue, work) = mpsc::channel(QUEUE + journal.0.orders().count());
         let patience = Patience { kill_after: config.kill_after, give_up_after: config.give_up_after };
-        let orders = Orders::new(hypervisor.clone(), inventory.clone(), patience, queue, journal);
+        let orders =
+            Orders::new(hypervisor.clone(), (inventory.clone(), ends.clone()), patience, queue, journal);
         let pulse = orders.clone();
         tasks.spawn(core("the pulse", async move { pulse.keep_the_pulse().await }));
         let host_status = Facts::new(config.host_status.clone());

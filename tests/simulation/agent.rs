@@ -145,7 +145,13 @@ fn begin(world: &Arc<World>, spawner: &Spawner, number: u64) {
     spawner.begin(number, carry_out(work, spawner.clone(), number));
     let patience = Patience { kill_after: Duration::from_secs(5), give_up_after: Duration::from_secs(45) };
     let since_boot = Duration::from_millis(world.now());
-    let orders = Orders::new(hypervisor.clone(), inventory.clone(), patience, queue, (journal, since_boot));
+    let orders = Orders::new(
+        hypervisor.clone(),
+        (inventory.clone(), ends.clone()),
+        patience,
+        queue,
+        (journal, since_boot),
+    );
     let (_, policy) = watch::channel(Arc::new(Policy::default()));
     let (board, host_status) = (Board::default(), Facts::default());
     let agent =

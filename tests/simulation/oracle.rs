@@ -5,6 +5,7 @@
 //! Invariant: it knows nothing of how the agent works, only what it promises: docs/simulation.md lists the rules.
 
 mod deeds;
+mod known;
 mod words;
 
 use std::collections::BTreeMap;
@@ -14,6 +15,7 @@ use fence_vmchannel_protocol::{
     Verdict,
 };
 
+use self::known::Known;
 use self::words::{listed, short, target_of, told};
 use crate::fate::HELD_UP;
 use crate::seen::Seen;
@@ -43,20 +45,6 @@ struct Due {
     sent: u32,
     answered: u32,
     is_due: bool,
-}
-
-/// A power request of one guest, over all its connections.
-struct Known {
-    target: Option<usize>,
-    power: Power,
-    first: u64,
-    /// When it was written last on any of them.
-    begins: u64,
-    /// What was told, and by which agent.
-    told: Option<(Essence, u64)>,
-    /// How many its guest had been told then: the agent keeps 64 verdicts of each.
-    told_at: usize,
-    is_open: bool,
 }
 
 #[derive(Default)]
@@ -112,8 +100,8 @@ impl State {
         if let Ask::Power(power, _) = request.ask {
             let taken_late = begins > now || self.has(Seen::AgentHeldUp);
             let made = self.oracle.told_to(asker);
-            let fresh = Known { target, power, first: begins, begins, told: None, told_at: 0, is_open: true };
-            let known = self.oracle.known.entry((asker, request.id)).or_insert(fresh);
+            let known =
+                self.oracle.known.entry((asker, request.id)).or_insert(Known::new(power, target, begins));
             known.begins = begins;
             // What was refused, or is no longer kept when it is read, is asked for anew.
             let floods = self.wires[line].slow_until == u64::MAX || taken_late;
@@ -123,7 +111,9 @@ impl State {
                     || floods
                     || by != self.agent.number && was.2 != Some(Evidence::ProcessGone)
             });
-            known.is_open |= is_forgotten || known.told.is_some_and(|(was, _)| !is_kept(was));
+            if is_forgotten || known.told.is_some_and(|(was, _)| !is_kept(was)) {
+                (known.is_open, known.gave_up) = (true, None);
+            }
         }
         let (id, name) = (request.id, self.name(asker).to_owned());
         let delay = request.delay.as_millis();
@@ -258,7 +248,7 @@ impl State {
         let made = self.oracle.told_to(asker);
         let essence = (verdict.ruling, verdict.state, verdict.evidence);
         let agent = self.agent.number;
-        let floods = self.wires[line].slow_until == u64::MAX;
+        let (floods, runs) = (self.wires[line].slow_until == u64::MAX, self.runs.len());
         let Some(known) = self.oracle.known.get_mut(&(asker, request.id)) else { return };
         let (first, before) = (known.first, known.told);
         // "Ask again" is no verdict of the order.
@@ -287,6 +277,7 @@ impl State {
         let is_last = self.oracle.due.get(&(line, request.id)).is_none_or(|due| due.answered == due.sent);
         // Or it is read when the verdict is no longer kept.
         known.is_open &= goes_on || !is_last && (!is_kept(essence) || floods);
+        known.gave_up = known.gave_up.or(goes_on.then_some(runs));
         match before {
             Some((was, by))
                 if made - made_before < 50

@@ -273,7 +273,7 @@ impl Arbiter {
         is_told: impl Fn(&Asked) -> bool,
     ) -> Result<(), Reason> {
         let open = self.on(target, power).ok_or(Reason::Timeout)?;
-        if open.overtaken {
+        if open.overtaken && !open.begun {
             return Err(Reason::Busy);
         }
         let awaited = open.askers.iter().filter(|(asked, _)| self.given(asked).is_none() && !is_told(asked));

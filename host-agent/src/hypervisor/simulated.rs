@@ -186,6 +186,12 @@ impl Simulated {
         Ok(())
     }
 
+    /// Defines a domain.
+    pub fn define(&self, entry: Entry) {
+        self.lock().insert(entry.uuid, Machine { entry, run: None });
+        self.changed.notify_one();
+    }
+
     /// Forgets a domain.
     pub fn forget(&self, uuid: Uuid) {
         self.lock().remove(&uuid);

@@ -26,6 +26,8 @@ pub enum Hint {
     Starting(Box<Domain>),
     /// Something happened to this domain.
     Changed(Uuid),
+    /// An order saw this domain leave for another host.
+    Leaves(Uuid),
     /// Something happened.
     Anything,
 }
@@ -110,7 +112,7 @@ impl Census {
             };
             match event {
                 Event::Changed(Change::Domain(uuid)) | Event::Hinted(Hint::Changed(uuid)) => self.want(uuid),
-                Event::Changed(Change::Leaves(uuid)) => self.leaves(uuid),
+                Event::Changed(Change::Leaves(uuid)) | Event::Hinted(Hint::Leaves(uuid)) => self.leaves(uuid),
                 Event::Changed(Change::Everything) | Event::Hinted(Hint::Anything) | Event::Tick => {
                     self.want_all()
                 }

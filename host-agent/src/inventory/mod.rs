@@ -69,6 +69,12 @@ impl Inventory {
         }
     }
 
+    /// Whether nobody is meant by this name because two have it.
+    #[must_use]
+    pub fn is_shared(&self, target: &Target) -> bool {
+        matches!(target, Target::Name(name) if self.names.contains_key(name)) && self.find(target).is_none()
+    }
+
     /// Whether every domain of this host is in it.
     #[must_use]
     pub fn is_complete(&self) -> bool {

@@ -42,10 +42,12 @@ impl Carrier {
         let begins =
             if is_over { Err(Reason::Timeout) } else { arbiter.begin_to_act(target, power, is_told) };
         begins.map_err(|reason| {
-            let why = match reason {
-                Reason::Condemned => "who asked for it is being fenced",
-                Reason::Busy => "it is to be stopped, for a request that came later",
-                _ => "nobody waits for it any more",
+            let why = if reason == Reason::Condemned {
+                "who asked for it is being fenced"
+            } else if reason == Reason::Busy {
+                "it is to be stopped, for a request that came later"
+            } else {
+                "nobody waits for it any more"
             };
             Event::NotBegun(reason, format!("{why}, so nothing was done"))
         })
@@ -61,7 +63,7 @@ impl Carrier {
     pub(super) fn start(&self) -> BoxFuture<'static, Brought> {
         let (orders, permit, domain) = (self.orders.clone(), self.errand.permit.clone(), self.domain.clone());
         let (mut call, recipe) = (self.call.subscribe(), self.recipe.borrow().clone());
-        let left = self.left.subscribe();
+        let (left, denied) = (self.left.subscribe(), self.denied.clone());
         Box::pin(async move {
             let transient = domain.as_ref().is_some_and(|domain| !domain.persistent);
             let recipe = match recipe {
@@ -85,7 +87,11 @@ impl Carrier {
                 match orders.hypervisor.start(&permit, &recipe).await {
                     Ok(()) => break,
                     Err(CallError::Unreachable(_)) if Instant::now() < patience => sleep(RETRY_START).await,
-                    Err(error) => return (Event::StartFailed(error.to_string()), None),
+                    Err(error) => {
+                        // What is not answered may still be done.
+                        denied.send_replace(!matches!(error, CallError::Deadline(_)));
+                        return (Event::StartFailed(error.to_string()), None);
+                    }
                 }
             }
             let runs = match &domain {

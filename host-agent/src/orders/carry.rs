@@ -9,8 +9,7 @@ use std::io::ErrorKind;
 use std::sync::Arc;
 use std::time::Duration;
 
-use fence_vmchannel_protocol::{Power, Reason};
-use futures_util::FutureExt;
+use fence_vmchannel_protocol::Reason;
 use futures_util::future::{BoxFuture, join};
 use futures_util::stream::{FuturesUnordered, StreamExt};
 use tokio::sync::watch;
@@ -41,13 +40,15 @@ pub(super) struct Carrier {
     /// libvirt's call to stop it: a start must not overtake it.
     pub(super) call: watch::Sender<Call>,
     /// When what is known of it was looked for.
-    looked: watch::Sender<Instant>,
+    pub(super) looked: watch::Sender<Instant>,
     /// When libvirt was asked what the target does, the last time.
     pub(super) asked: watch::Sender<Instant>,
     /// When it was seen to leave for another host.
     pub(super) left: watch::Sender<Option<Instant>>,
     /// A look is to wait for starts that are under way.
-    is_to_wait: bool,
+    pub(super) is_to_wait: bool,
+    /// libvirt said no to a start: it changed nothing.
+    pub(super) denied: watch::Sender<bool>,
     /// What was proven to those that had asked before this moment, when somebody else had joined since.
     pub(super) earlier: Option<(Instant, Outcome)>,
 }
@@ -115,11 +116,12 @@ pub(super) async fn carry_out(orders: Arc<Orders>, errand: Errand, view: watch::
         let event = carrier.as_it_was_seen(event);
         carrier.learn(&event, instance);
         let is_gone = matches!(event, Event::ProcessGone(_, false));
+        let is_unclear = matches!(event, Event::Found(Found::NotRunning(Standing::Unclear, _)));
         (order, step) = order.on(event);
         if is_gone || step == Some(Step::Look) {
             carrier.shut(is_gone);
         }
-        let may_be_started = carrier.may_be_started(&order);
+        let may_be_started = carrier.may_be_started(&order, is_unclear);
         if may_be_started || carrier.is_stale(&order, step) {
             if !may_be_started {
                 carrier.earlier = carrier.proven(&order).or(carrier.earlier.take());
@@ -134,8 +136,9 @@ pub(super) async fn carry_out(orders: Arc<Orders>, errand: Errand, view: watch::
         outcome: done.outcome.as_ref(),
         instance: done.instance.as_ref(),
     };
-    let is_started = matches!(told.outcome, Some(Outcome::On | Outcome::Restarted(_, Ok(()))));
-    told.write(number, begun.elapsed(), acted && (is_started || stopped.is_some()), &open.orders);
+    let changed = acted && (stopped.is_some() || !*carrier.denied.borrow());
+    told.write(number, begun.elapsed(), changed, &open.orders);
+    carrier.tell_of_its_leaving(&order);
     open.close(stopped, &done);
     view.send_replace(done);
 }
@@ -147,7 +150,7 @@ impl Carrier {
         let (recipe, call) = (watch::channel(errand.recipe()).0, watch::channel(Call::None).0);
         let [looked, asked] = [(); 2].map(|()| watch::channel(Instant::now()).0);
         let (left, is_to_wait) = (watch::channel(None).0, false);
-        let (instance, watched, earlier) = (None, None, None);
+        let (instance, watched, earlier, denied) = (None, None, None, watch::channel(false).0);
         Self {
             orders,
             errand,
@@ -160,6 +163,7 @@ impl Carrier {
             asked,
             left,
             is_to_wait,
+            denied,
             earlier,
         }
     }
@@ -182,39 +186,6 @@ impl Carrier {
         {
             self.left.send_replace(None);
             *domain = Arc::new(Domain { standing: Standing::Active, ..Domain::clone(domain) });
-        }
-    }
-
-    /// Whether somebody joined after the last look: what it saw is older than their question.
-    fn is_stale(&self, order: &Order, step: Option<Step>) -> bool {
-        let is_off = matches!(order.outcome(), Some(Outcome::Off(_)));
-        let is_about_to_start = step == Some(Step::Start) && order.proof().is_some();
-        (is_off || is_about_to_start) && {
-            let joined = self.orders.joined(self.errand.number);
-            joined.is_some_and(|joined| joined > *self.looked.borrow())
-        }
-    }
-
-    /// Whether a start of before is still under way, which libvirt may do after this order's end.
-    fn may_be_started(&mut self, order: &Order) -> bool {
-        let none = self.orders.nothing_starts(self.errand.permit.target());
-        self.is_to_wait = matches!(order.outcome(), Some(Outcome::Off(_))) && none.now_or_never().is_none();
-        self.is_to_wait
-    }
-
-    /// What is proven to those that asked before the last look.
-    fn proven(&self, order: &Order) -> Option<(Instant, Outcome)> {
-        let outcome = order.outcome().filter(|outcome| matches!(outcome, Outcome::Off(_)))?;
-        Some((*self.looked.borrow(), outcome.clone()))
-    }
-
-    /// A reboot whose target is gone is joined no more: who asks now asks about what runs next. If that is to be stopped too, it is.
-    fn shut(&self, is_gone: bool) {
-        if self.errand.permit.power() == Power::Reboot {
-            let mut state = self.orders.lock();
-            let joined = state.running.get(&self.errand.number).and_then(|running| running.joined);
-            let is_stale = joined.is_some_and(|joined| joined > *self.looked.borrow());
-            state.arbiter.starting(self.errand.permit.target(), Power::Reboot, is_gone && !is_stale);
         }
     }
 

@@ -4,6 +4,7 @@
 //!
 //! Invariant: the arbiter decides under one lock, so acceptance is one sequence; an order goes on when its asker is gone.
 
+mod again;
 mod begin;
 mod carry;
 mod clock;
@@ -29,7 +30,7 @@ use uuid::Uuid;
 use crate::arbiter::{Application, Arbiter, Decision, OrderNumber};
 use crate::audit::{self, Quota};
 use crate::hypervisor::Hypervisor;
-use crate::inventory::Inventory;
+use crate::inventory::{Hint, Inventory};
 use crate::journal::{Asked, Journal};
 use crate::policy::Permit;
 use carry::carry_out;
@@ -63,6 +64,7 @@ pub enum Taken {
 pub struct Orders {
     hypervisor: Arc<dyn Hypervisor>,
     inventory: watch::Receiver<Arc<Inventory>>,
+    hints: mpsc::Sender<Hint>,
     patience: Patience,
     clock: Clock,
     work: mpsc::Sender<Work>,
@@ -96,7 +98,7 @@ impl Orders {
     #[must_use]
     pub fn new(
         hypervisor: Arc<dyn Hypervisor>,
-        inventory: watch::Receiver<Arc<Inventory>>,
+        (inventory, hints): (watch::Receiver<Arc<Inventory>>, mpsc::Sender<Hint>),
         patience: Patience,
         work: mpsc::Sender<Work>,
         (journal, clock): (Journal, impl Into<Clock>),
@@ -104,7 +106,7 @@ impl Orders {
         let (arbiter, quotas, running) = (Arbiter::default(), HashMap::new(), HashMap::new());
         let state = Mutex::new(State { arbiter, journal, quotas, running });
         let (clock, pulse) = (clock.into(), Pulse::default());
-        let orders = Arc::new(Self { hypervisor, inventory, patience, clock, work, pulse, state });
+        let orders = Arc::new(Self { hypervisor, inventory, hints, patience, clock, work, pulse, state });
         resume::all(&orders);
         orders
     }
@@ -193,10 +195,13 @@ impl Orders {
     #[must_use]
     pub fn asked_before(self: &Arc<Self>, guest: Uuid, power: Power, request: &Request) -> Option<Taken> {
         let now = self.inventory.borrow().clone();
-        // By a name that nobody has any more, only a domain can be meant that is no more.
+        // A name that nobody has any more, or that two have, means the one that was asked about then.
         let is_target = |uuid: Uuid| match request.ask.target() {
             Some(Target::Uuid(asked)) => *asked == uuid,
-            Some(name) => now.find(name).map_or(now.get(uuid).is_none(), |domain| domain.uuid == uuid),
+            Some(Target::Name(name)) => match now.find(&Target::Name(name.clone())) {
+                Some(domain) => domain.uuid == uuid,
+                None => now.get(uuid).is_none_or(|domain| domain.name == *name),
+            },
             None => false,
         };
         let state = self.lock();

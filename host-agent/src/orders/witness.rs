@@ -7,12 +7,14 @@
 
 use std::sync::Arc;
 
+use fence_vmchannel_protocol::Reason;
 use futures_util::future::BoxFuture;
 use tokio::time::Instant;
 
 use super::carry::{Brought, Carrier};
 use crate::domain::Standing;
-use crate::order::{Event, Found};
+use crate::inventory::Hint;
+use crate::order::{Event, Found, Order, Outcome};
 
 impl Carrier {
     /// Remembers that the target was seen to leave: once its source has ended, or libvirt is away, nobody else tells.
@@ -37,6 +39,14 @@ impl Carrier {
                 }
             }
         })
+    }
+
+    /// What this order alone saw is told to those that come later: libvirt will never say so.
+    pub(super) fn tell_of_its_leaving(&self, order: &Order) {
+        let has_moved = matches!(order.outcome(), Some(Outcome::Failed(Reason::Moved, _)));
+        if has_moved && self.left.borrow().is_some() {
+            let _ = self.orders.hints.try_send(Hint::Leaves(self.errand.permit.target())); // the line is long
+        }
     }
 
     /// What happened, by what was seen too. The end of a source that was leaving says nothing, whoever ended it; nor does an answer to what

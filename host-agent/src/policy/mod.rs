@@ -211,7 +211,13 @@ impl Policy {
     ) -> Result<(Arc<Domain>, String), Refusal> {
         let refuse = |rule: String| not_permitted(rule, inventory);
         let source = source.ok_or_else(|| refuse("the asker is not known".into()))?;
-        let target = inventory.find(target).ok_or_else(|| refuse("no such domain on this host".into()))?;
+        let nobody = || match inventory.is_shared(target) {
+            true => {
+                "two domains have this name, and the process of one that libvirt has forgotten lives: use the UUID"
+            }
+            false => "no such domain on this host",
+        };
+        let target = inventory.find(target).ok_or_else(|| refuse(nobody().into()))?;
         let decision = self.decide_for(source, action, target);
         if decision.allowed { Ok((target.clone(), decision.rule)) } else { Err(refuse(decision.rule)) }
     }

@@ -128,7 +128,8 @@ impl Agent {
 
         let patience = Patience { kill_after: GRACE, give_up_after: GIVE_UP };
         let journal = (journal, since_boot);
-        let orders = Orders::new(hypervisor.clone(), inventory.clone(), patience, queue, journal);
+        let orders =
+            Orders::new(hypervisor.clone(), (inventory.clone(), hints.clone()), patience, queue, journal);
         tasks.spawn(follow(orders.clone(), inventory.clone()));
         let (stopping, stop) = watch::channel(false);
         let (rules, policy) = watch::channel(Arc::new(Policy::default()));

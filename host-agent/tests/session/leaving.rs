@@ -114,4 +114,6 @@ async fn a_source_whose_migration_only_the_order_saw_has_moved_if_it_ends_meanwh
     let verdict = guest.hears_of(&asked).await.verdict;
 
     assert_eq!((verdict.ruling, verdict.evidence), (Ruling::Failed(Reason::Moved), None), "{verdict:?}");
+    let (anew, now) = (guest.asks_off("web2").await, guest.asks_status("web2").await);
+    assert_eq!([anew.ruling, now.ruling], [Ruling::Failed(Reason::Moved); 2], "nor is it off afterwards");
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use fence_vmchannel_host_agent::hypervisor::simulated::Entry;
 use fence_vmchannel_protocol::{Evidence, Power, Reason, Request, Ruling};
 
-use crate::agent::{Agent, domain};
+use crate::agent::{Agent, domain, uuid_of};
 use crate::clock::pass;
 use crate::guest::{off, power};
 
@@ -158,4 +158,23 @@ async fn orders_whose_guest_vanished_are_not_open_once_they_have_ended() {
     let verdict = agent.guest("web1").await.asks_off("web6").await;
 
     assert_eq!(verdict.ruling, Ruling::Done, "{verdict:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_repeat_is_answered_though_its_targets_name_is_anothers_too() {
+    let immortal = Entry { immortal: true, ..domain("web2", "web") };
+    let agent = Agent::with_domains(vec![domain("web1", "web"), immortal]).await;
+    let asked = off("web2");
+    agent.guest("web1").await.sends(&asked);
+    pass(Duration::from_secs(1)).await;
+    agent.host().is_undefined(uuid_of("web2")); // its process lives
+    agent.host().is_defined(Entry { uuid: uuid_of("web9"), running: false, ..domain("web2", "web") });
+    pass(Duration::from_secs(1)).await;
+
+    let mut again = agent.guest("web1").await;
+    let by_name = again.asks_off("web2").await;
+    let verdict = again.asks(&asked).await;
+
+    assert_eq!(by_name.ruling, Ruling::Refused(Reason::NotPermitted), "it means neither");
+    assert_eq!(verdict.ruling, Ruling::Failed(Reason::CannotKill), "{verdict:?}");
 }

@@ -27,6 +27,8 @@ pub(crate) struct Recorder {
     lists: watch::Sender<bool>,
     /// How long a start takes, and whether it fails.
     start: Mutex<(Duration, bool)>,
+    /// How many starts libvirt prepares, if it says so.
+    preparing: watch::Sender<Option<usize>>,
     /// What is being copied to another host.
     migrating: watch::Sender<Option<Uuid>>,
 }
@@ -45,6 +47,7 @@ impl Recorder {
             silent: watch::channel(false).0,
             lists: watch::channel(true).0,
             start: Mutex::default(),
+            preparing: watch::channel(None).0,
             migrating: watch::channel(None).0,
         }
     }
@@ -58,6 +61,11 @@ impl Recorder {
     pub(crate) async fn ends(&self, uuid: Uuid) {
         let domain = self.simulated.domain(uuid).await.unwrap();
         domain.instance.expect("it runs").process.kill().unwrap();
+    }
+
+    /// Somebody defines it.
+    pub(crate) fn is_defined(&self, entry: Entry) {
+        self.simulated.define(entry);
     }
 
     /// libvirt forgets it.
@@ -98,6 +106,11 @@ impl Recorder {
     /// Each start takes so long, and then fails or not.
     pub(crate) fn starts_in(&self, time: Duration, fails: bool) {
         *self.start.lock().unwrap() = (time, fails);
+    }
+
+    /// While libvirt prepares a start, it says nothing clear of that domain.
+    pub(crate) fn says_what_it_prepares(&self) {
+        self.preparing.send_replace(Some(0));
     }
 
     /// It is being copied to another host, of which no event tells, or that is over.
@@ -167,7 +180,12 @@ impl Hypervisor for Recorder {
 
     async fn standing(&self, uuid: Uuid) -> Result<Standing, CallError> {
         self.answers_within(STANDING_WITHIN).await?;
-        self.simulated.standing(uuid).await
+        match self.simulated.standing(uuid).await? {
+            Standing::ShutOff if self.preparing.borrow().is_some_and(|count| count > 0) => {
+                Ok(Standing::Unclear)
+            }
+            standing => Ok(standing),
+        }
     }
 
     async fn job(&self, permit: &Permit, within: Duration) -> Result<Job, CallError> {
@@ -197,7 +215,9 @@ impl Hypervisor for Recorder {
     async fn start(&self, permit: &Permit, recipe: &Recipe) -> Result<(), CallError> {
         self.record("start", permit);
         let (takes, fails) = *self.start.lock().unwrap();
+        self.preparing.send_modify(|count| *count = count.map(|count| count + 1));
         sleep(takes).await;
+        self.preparing.send_modify(|count| *count = count.map(|count| count - 1));
         if fails {
             return Err(CallError::Failed("its image is missing".into()));
         }

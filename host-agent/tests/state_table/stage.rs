@@ -111,7 +111,8 @@ fn guest_on(script: &Arc<Script>, tasks: &mut JoinSet<()>) -> Guest {
     let stopping = watch::channel(false).1;
     let (queue, mut work) = mpsc::channel(16);
     let journal = (Journal::in_memory(), Duration::ZERO);
-    let orders = Orders::new(script.clone(), inventory.clone(), PATIENCE, queue, journal);
+    let orders =
+        Orders::new(script.clone(), (inventory.clone(), mpsc::channel(1).0), PATIENCE, queue, journal);
     let agent = Agent {
         hypervisor: script.clone(),
         inventory,

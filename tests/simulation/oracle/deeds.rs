@@ -3,7 +3,7 @@
 use fence_vmchannel_host_agent::policy::Permit;
 use fence_vmchannel_protocol::Power;
 
-use super::Known;
+use super::known::Known;
 use crate::seen::Seen;
 use crate::world::{Daemon, State};
 
@@ -101,13 +101,18 @@ impl State {
             let power = if starts { known.power != Power::Off } else { known.power != Power::On };
             known.is_open && known.target == Some(machine) && power
         };
+        let waits = |known: &Known| run.zip(known.gave_up).is_none_or(|(run, runs)| run < runs);
+        let is_waited_for = self.oracle.known.values().any(|known| fits(known) && waits(known));
         let mut of =
             self.oracle.known.iter().filter(|((by, _), known)| asker.is_none_or(|a| a == *by) && fits(known));
-        let Some(first) = of.next().map(|(_, known)| known.first) else {
+        let Some(first) = of.next().map(|(_, known)| known.first).filter(|_| is_waited_for) else {
             // An end that could not be written is not known to a restarted agent. Who joined late has the order for itself, once
             // the others were told of what is proven to them.
             let is_member = |by: usize| self.machines[by].cluster == self.machines[machine].cluster;
-            let is_joined = || self.oracle.known.iter().any(|((by, _), known)| is_member(*by) && fits(known));
+            let is_joined = || {
+                let mut all = self.oracle.known.iter();
+                all.any(|((by, _), known)| is_member(*by) && fits(known) && waits(known))
+            };
             if self.oracle.forgot || is_joined() {
                 return;
             }
