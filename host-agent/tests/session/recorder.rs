@@ -180,21 +180,16 @@ impl Hypervisor for Recorder {
 
     async fn standing(&self, uuid: Uuid) -> Result<Standing, CallError> {
         self.answers_within(STANDING_WITHIN).await?;
-        match self.simulated.standing(uuid).await? {
-            Standing::ShutOff if self.preparing.borrow().is_some_and(|count| count > 0) => {
-                Ok(Standing::Unclear)
-            }
-            standing => Ok(standing),
-        }
+        let standing = self.simulated.standing(uuid).await?;
+        let is_prepared = self.preparing.borrow().is_some_and(|count| count > 0);
+        Ok(if is_prepared && standing == Standing::ShutOff { Standing::Unclear } else { standing })
     }
 
     async fn job(&self, permit: &Permit, within: Duration) -> Result<Job, CallError> {
         self.answers_within(within).await?;
-        let migrating = *self.migrating.borrow();
-        match self.simulated.job(permit, within).await? {
-            Job::None if migrating == Some(permit.target()) => Ok(Job::Leaving),
-            job => Ok(job),
-        }
+        let job = self.simulated.job(permit, within).await?;
+        let is_migrating = *self.migrating.borrow() == Some(permit.target());
+        Ok(if is_migrating && job == Job::None { Job::Leaving } else { job })
     }
 
     async fn abort_job(&self, permit: &Permit) -> Result<(), CallError> {
