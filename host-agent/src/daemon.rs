@@ -104,12 +104,17 @@ pub enum DaemonError {
     Core(String),
 }
 
+/// So many tasks go on between two questions to the kernel what else there is. A read of bytes that were written one by one can take a
+/// millisecond, for the kernel wakes who waits to write at each of them.
+const TASKS_IN_A_ROW: u32 = 8;
+
 /// Runs the agent until SIGTERM or SIGINT.
 pub fn run(config: &Config, simulate: Option<&Path>) -> Result<(), DaemonError> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .max_blocking_threads(128)
         .thread_keep_alive(IDLE_THREAD)
+        .event_interval(TASKS_IN_A_ROW)
         .build()?;
     let ended = runtime.block_on(Daemon::run(config, simulate));
     // A hung libvirt call must not hold us up.

@@ -170,6 +170,7 @@ impl State {
             heard_leaving: None,
             was_ended: false,
             starts_late: Vec::new(),
+            prepared: 0,
             last_free: 0,
             last_here: 0,
         });

@@ -25,6 +25,7 @@ seen! {
     StopFails = "destroy fails, the process lives",
     StopIsLate = "destroy takes effect late",
     StartOnlySaysSo = "create returns 0, there is no process",
+    Prepares = "create takes long, and libvirt says nothing clear meanwhile",
     StartFailsAndStarts = "create fails or hangs, the process is there later",
     // Faults of what is heard.
     EventLost = "an event is lost",

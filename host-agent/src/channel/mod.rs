@@ -41,11 +41,14 @@ pub const READS: (u32, u32) = (40, 100);
 const READ_COST: Duration = Duration::from_micros(12);
 /// So many at most.
 const DEAREST: u32 = 32;
-/// Bytes taken at once of a guest that asks little and waits for no turn: more of them as long as that is cheap, as with a line
-/// that came in one.
+/// Bytes taken at once, and then twice as many, as long as that is cheap, as with a line that came in one. Bytes that were written one by one
+/// can take 10 us each, and the next ones are written meanwhile.
 const PIECE: usize = 64;
-/// As so many reads it may count; a cold cache makes it count as two.
+/// As so many reads they may count before the next are taken, of a guest that asks little and waits for no turn; a cold cache makes them
+/// count as two.
 const CHEAP: u32 = 2;
+/// The same in a guest's turn: more than half a millisecond is not taken from the others at a time.
+const DEAR: u32 = DEAREST / 2;
 /// How long after bytes that were no whole frame the next ones are read: what comes byte by byte, as over a serial port, is
 /// gathered meanwhile, and uses up few reads.
 const GATHER: Duration = Duration::from_millis(2);
@@ -53,6 +56,14 @@ const GATHER: Duration = Duration::from_millis(2);
 const SILENCE: Duration = Duration::from_secs(1);
 /// How long replies may wait for a guest that does not read them.
 const WRITE_PATIENCE: Duration = Duration::from_secs(30);
+
+/// How much is read at a time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Most {
+    OneByte,
+    /// Until it counts as so many reads.
+    Worth(u32),
+}
 
 /// Why a connection ended.
 #[derive(Debug, thiserror::Error)]
@@ -229,7 +240,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Channel<S> {
             self.turn = None;
         }
         let heard = if is_its_turn || !self.asks_much() {
-            self.poll_frame(cx, if is_its_turn { CHUNK } else { PIECE })
+            self.poll_frame(cx, Most::Worth(if is_its_turn { DEAR } else { CHEAP }))
         } else {
             self.poll_knock(cx)
         };
@@ -243,13 +254,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Channel<S> {
     /// Whether anything comes of a guest whose turn was over before: its first byte tells, and waits for the next turn.
     fn poll_knock(&mut self, cx: &mut Context<'_>) -> Poll<Result<Heard, Ended>> {
         if self.inbox.is_empty() {
-            ready!(self.poll_read_or_silence(cx, 1))?;
+            ready!(self.poll_read_or_silence(cx, Most::OneByte))?;
             self.is_midway = false; // what belongs to it is there, or comes before the turn does
         }
         Poll::Ready(Ok(Heard::Enough))
     }
 
-    fn poll_frame(&mut self, cx: &mut Context<'_>, most: usize) -> Poll<Result<Heard, Ended>> {
+    fn poll_frame(&mut self, cx: &mut Context<'_>, most: Most) -> Poll<Result<Heard, Ended>> {
         let waited = !self.inbox.is_empty();
         if let Some(frame) = self.next_frame() {
             return Poll::Ready(Ok(Heard::Frame(frame)));
@@ -286,7 +297,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Channel<S> {
         frame.inspect(|frame| self.begin_line(frame))
     }
 
-    fn poll_read_or_silence(&mut self, cx: &mut Context<'_>, most: usize) -> Poll<Result<bool, Ended>> {
+    fn poll_read_or_silence(&mut self, cx: &mut Context<'_>, most: Most) -> Poll<Result<bool, Ended>> {
         let read = self.poll_read(cx, most);
         if read.is_pending() && self.silent_at().is_some_and(|silent| silent <= Instant::now()) {
             self.decoder.silence();
@@ -294,14 +305,18 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Channel<S> {
         read
     }
 
-    /// The bytes that came, so many at `most`, or piece by piece while they are cheap; tells whether dear ones are left. By way of
-    /// the stack: a guest that is silent costs no memory for what it might say.
-    fn poll_read(&mut self, cx: &mut Context<'_>, most: usize) -> Poll<Result<bool, Ended>> {
+    /// The bytes that came: one, or piece by piece until they have cost so much; tells whether dear ones are left. By way of the
+    /// stack: a guest that is silent costs no memory for what it might say.
+    fn poll_read(&mut self, cx: &mut Context<'_>, most: Most) -> Poll<Result<bool, Ended>> {
         let (mut chunk, mut count) = ([0; CHUNK], 0);
         let before = (self.used)();
+        let (mut piece, cost) = match most {
+            Most::OneByte => (1, 0),
+            Most::Worth(cost) => (PIECE, cost),
+        };
         let (worth, is_dear) = loop {
             let room = chunk.get_mut(count..).unwrap_or_default();
-            let until = most.min(room.len());
+            let until = piece.min(room.len());
             let mut part = ReadBuf::new(room.get_mut(..until).unwrap_or_default());
             let read = Pin::new(&mut self.stream).poll_read(cx, &mut part);
             let came = part.filled().len();
@@ -313,15 +328,16 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Channel<S> {
             }
             count += came; // an error or an end after bytes is told again
             let worth = reads_worth((self.used)().saturating_sub(before));
-            let may_be_more = most == PIECE && came == PIECE && count < CHUNK;
-            if !may_be_more || worth > CHEAP {
+            let may_be_more = most != Most::OneByte && came == until && count < CHUNK;
+            if !may_be_more || worth > cost {
                 break (worth, may_be_more);
             }
+            piece *= 2;
         };
         self.reads.take_many(match most {
-            1 => 1,
-            _ if is_dear => DEAREST, // the next ones wait for a turn from the first byte on
-            _ => worth,
+            Most::OneByte => 1,
+            Most::Worth(_) if is_dear => DEAREST, // the next ones wait for a turn from the first byte on
+            Most::Worth(_) => worth,
         });
         self.heard_at = Instant::now();
         self.inbox.extend_from_slice(chunk.get(..count).unwrap_or_default());

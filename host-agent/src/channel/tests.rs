@@ -321,6 +321,26 @@ async fn of_dear_bytes_only_a_few_are_read_before_the_turn_of_a_guest_that_asked
 }
 
 #[tokio::test(start_paused = true)]
+async fn of_dear_bytes_no_turn_takes_all() {
+    let (turns, (mut channel, mut guest)) = (Turns::default(), crumbs());
+    let first = turn_of_another(&turns);
+    guest.write_all(&[&[b'x'; 3000][..], b"\n"].concat()).await.unwrap();
+    assert!(timeout(A_WHILE, channel.hear(&turns)).await.is_err());
+    let (second, before) = (turn_of_another(&turns), CRUMBS.get());
+
+    drop(first);
+    assert!(timeout(A_WHILE, channel.hear(&turns)).await.is_err());
+    let in_its_turn = CRUMBS.get() - before;
+    drop(second);
+
+    assert!((64..=512).contains(&in_its_turn), "{in_its_turn}");
+    assert!(
+        matches!(channel.hear(&turns).await, Ok(Some(Frame::Noise(_)))),
+        "the rest comes in its next turns"
+    );
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_whole_line_of_a_guest_that_asked_little_is_heard_at_once() {
     let (turns, (mut channel, mut guest)) = (Turns::default(), pair());
     let _another = turn_of_another(&turns);

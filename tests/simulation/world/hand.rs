@@ -28,7 +28,7 @@ pub(crate) struct Hand {
 const LIST: u64 = 30_000;
 const ASK: u64 = 5_000;
 const STOP: u64 = 45_000;
-const START: u64 = 30_000;
+pub(super) const START: u64 = 30_000;
 
 impl Hand {
     /// A question to libvirt, answered as it was at its beginning or at its end.
@@ -62,7 +62,7 @@ impl Hand {
 
     fn seen(&self, state: &State, machine: usize) -> Option<Domain> {
         let of = &state.machines[machine];
-        let opinion = of.libvirt?;
+        let opinion = of.said()?;
         let run = of.pid_file.filter(|run| state.runs[*run].alive);
         Some(Domain {
             uuid: of.uuid,
@@ -116,34 +116,9 @@ impl Hand {
         state.later(after + late + 10_000, Effect::Kill(run, "libvirt"));
         Fate::Answers(after + late)
     }
-
-    fn create(&self, permit: &Permit, recipe: &Recipe) -> Fate {
-        let mut state = self.world.lock();
-        let fate = state.fate(self.agent, START);
-        let (Fate::Answers(after), Some(machine)) = (&fate, state.machine(permit.target())) else {
-            return fate;
-        };
-        let after = after + state.rng.between(20, 300);
-        if state.machines[machine].libvirt.is_none() && *recipe == Recipe::Defined {
-            return Fate::Fails(after, CallError::NoDomain);
-        }
-        if state.strikes(Seen::StartFailsAndStarts) {
-            if state.rng.chance(500) {
-                let later = state.rng.between(0, 60_000);
-                let begun = state.now;
-                state.machines[machine].starts_late.push((self.agent, begun));
-                state.later(later, Effect::StartLate(machine, self.agent, begun));
-                return Fate::Fails(START, deadline(START));
-            }
-            let later = state.rng.between(0, 20_000);
-            state.later(later, Effect::Start(machine, "libvirt, which said no"));
-            return Fate::Fails(after, CallError::Failed("cannot create".into()));
-        }
-        Fate::Answers(after)
-    }
 }
 
-async fn wait(millis: u64) {
+pub(super) async fn wait(millis: u64) {
     if millis > 0 {
         sleep(Duration::from_millis(millis)).await;
     }
@@ -231,7 +206,7 @@ impl Hypervisor for Hand {
     async fn standing(&self, uuid: Uuid) -> Result<Standing, CallError> {
         let standing = |state: &State| {
             let machine = self.known(state, uuid)?;
-            state.machines[machine].libvirt.map(|known| known.standing).ok_or(CallError::NoDomain)
+            state.machines[machine].said().map(|known| known.standing).ok_or(CallError::NoDomain)
         };
         self.ask(ASK, standing).await
     }
@@ -317,7 +292,7 @@ impl Hypervisor for Hand {
                 Err(error)
             }
             Fate::Answers(after) => {
-                wait(after).await;
+                self.prepare(permit, after).await;
                 timeout_at(until, self.started(permit)).await.unwrap_or(Err(deadline(START)))
             }
         }
@@ -345,34 +320,5 @@ impl Hand {
         let run = state.machines[machine].pid_file?;
         let is_sent = state.effects.is_to_end(run);
         (is_sent && state.runs[run].alive).then(|| self.world.instance(&state, run, self.agent))
-    }
-
-    /// As the real one does: waits until libvirt has noticed the end of the last run.
-    async fn started(&self, permit: &Permit) -> Result<(), CallError> {
-        loop {
-            {
-                let mut state = self.world.lock();
-                let Some(machine) = state.machine(permit.target()) else { return Err(CallError::NoDomain) };
-                if state.daemon != Daemon::Up {
-                    return Err(gone());
-                }
-                let of = &state.machines[machine];
-                let (active, file) = (of.libvirt.is_some_and(|known| known.active), of.pid_file);
-                if !active && of.libvirt.is_some_and(|known| known.standing == Standing::Moved) {
-                    return Err(CallError::Failed("it moved".into()));
-                }
-                if !active && state.strikes(Seen::StartOnlySaysSo) {
-                    return Ok(());
-                }
-                if !active {
-                    state.start(machine, "the agent");
-                    return Ok(());
-                }
-                if file.is_some_and(|run| state.runs[run].alive) {
-                    return Ok(());
-                }
-            }
-            wait(100).await;
-        }
     }
 }

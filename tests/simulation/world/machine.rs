@@ -46,9 +46,19 @@ pub(crate) struct Machine {
     pub(crate) heard_leaving: Option<u64>,
     /// The starts to which libvirt has not come yet: which agent asked for them, and when.
     pub(crate) starts_late: Vec<(u64, u64)>,
+    /// How many starts libvirt prepares.
+    pub(crate) prepared: usize,
     /// The last moment in which nobody ran it, or some process here did.
     pub(crate) last_free: u64,
     pub(crate) last_here: u64,
+}
+
+impl Machine {
+    /// What libvirt says of it.
+    pub(crate) fn said(&self) -> Option<Opinion> {
+        let unclear = |known: Opinion| Opinion { standing: Standing::Unclear, ..known };
+        self.libvirt.map(|known| if self.prepared > 0 && !known.active { unclear(known) } else { known })
+    }
 }
 
 /// A process.

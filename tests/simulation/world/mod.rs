@@ -7,6 +7,7 @@
 //! processes), which may be unsure but never lies.
 
 pub(crate) mod calls;
+mod create;
 pub(crate) mod effects;
 pub(crate) mod hand;
 pub(crate) mod machine;

@@ -37,6 +37,7 @@ impl State {
     /// What libvirt here says of a machine's migration.
     pub(crate) fn job_of(&self, machine: usize) -> Job {
         match (&self.machines[machine].moving, self.machines[machine].libvirt) {
+            (_, Some(Opinion { active: false, .. })) if self.machines[machine].prepared > 0 => Job::Starting,
             (_, None | Some(Opinion { active: false, .. })) => Job::Ended,
             (None, _) if self.machines[machine].has_left => Job::Leaving, // until libvirt has cleaned up
             (Some(moving), _) if moving.leaves => Job::Leaving,
