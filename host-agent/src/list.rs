@@ -3,7 +3,7 @@
 //! In:  who asks. Out: the lines of the answer.
 //!
 //! Invariant: a list is made in small parts, between which others are answered and of which all guests together get only so
-//! many; so what many guests list over and over delays only lists.
+//! many, and the larger steps one after the other; so what many guests list over and over delays only lists.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -25,6 +25,8 @@ use crate::policy::{Action, Policy, Source};
 const PATIENCE: Duration = Duration::from_millis(500);
 /// So many domains are judged, or looked at, at a time.
 const PART: usize = 128;
+/// So many lines are written down at a time, with some 35 domains each.
+const LINES: usize = 4;
 
 /// A list that is to be made.
 pub(crate) struct Listing {
@@ -44,13 +46,24 @@ impl Listing {
 
     /// The lines of a v2 answer.
     pub(crate) async fn lines(self, id: RequestId, seal: Seal) -> Vec<Vec<u8>> {
-        seal.list_lines(id, self.items().await).unwrap_or_default()
+        let board = self.board.clone();
+        let parts = seal.list_parts(id, self.items().await);
+        let mut lines = Vec::with_capacity(parts.len());
+        for some in parts.chunks(LINES) {
+            board.turns().line_up().await; // lists that began together would all be written down together
+            for part in some {
+                let Ok(line) = seal.line(part) else { return Vec::new() };
+                lines.push(line);
+            }
+        }
+        lines
     }
 
     /// What is in it.
     pub(crate) async fn items(self) -> Vec<Item> {
         let visible = self.visible().await;
         let until = Instant::now() + PATIENCE;
+        self.board.turns().line_up().await;
         let named = self.hypervisor.named_now();
         let mut items = Vec::with_capacity(visible.len());
         for part in visible.chunks(PART) {
@@ -97,13 +110,16 @@ impl Listing {
 
 #[cfg(test)]
 mod tests {
+    use futures_util::FutureExt;
+    use tokio::time::timeout;
+
     use super::*;
     use crate::domain::Standing;
     use crate::hypervisor::simulated::{Entry, Simulated};
     use crate::identity::Guest;
 
-    #[tokio::test]
-    async fn a_list_that_waited_for_its_turn_tells_what_is_known_now() {
+    /// A list for web1 of web1, web2 and web3, and what publishes its inventory.
+    async fn listing() -> (Listing, Vec<Domain>, watch::Sender<Arc<Inventory>>) {
         let entry = |name: &str, number| Entry {
             name: name.parse().unwrap(),
             uuid: uuid::Uuid::from_u128(number),
@@ -118,11 +134,16 @@ mod tests {
             vec![entry("web1", 1), entry("web2", 2), entry("web3", 3)],
             std::path::Path::new("/run"),
         );
-        let mut domains = hypervisor.domains().await.unwrap();
+        let domains = hypervisor.domains().await.unwrap();
         let caller = Caller::Guest(Guest::recognise(&hypervisor, &domains[0], 0).unwrap());
         let (published, inventory) = watch::channel(Arc::new(domains.clone().into_iter().collect()));
         let (hypervisor, policy) = (Arc::new(hypervisor), watch::channel(Arc::default()).1);
-        let listing = Listing { caller, hypervisor, inventory, policy, board: Board::default() };
+        (Listing { caller, hypervisor, inventory, policy, board: Board::default() }, domains, published)
+    }
+
+    #[tokio::test]
+    async fn a_list_that_waited_for_its_turn_tells_what_is_known_now() {
+        let (listing, mut domains, published) = listing().await;
 
         let visible = listing.visible().await;
         domains.pop();
@@ -132,5 +153,19 @@ mod tests {
 
         let names: Vec<_> = now.iter().map(|domain| (domain.name.as_str(), domain.standing)).collect();
         assert_eq!(names, [("web1", Standing::Active), ("web2", Standing::Moved)]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_larger_steps_of_lists_are_done_one_after_the_other() {
+        let (listing, ..) = listing().await;
+        let board = listing.board.clone();
+        let mut another = board.turns().line_up();
+        assert!((&mut another).now_or_never().is_none());
+
+        let mut lines = Box::pin(listing.lines(RequestId::NONE, Seal::Checksum));
+        assert!(timeout(Duration::from_secs(1), &mut lines).await.is_err(), "somebody else has its turn");
+        another.await;
+
+        assert_eq!(lines.await.len(), 1);
     }
 }

@@ -36,10 +36,10 @@ impl Seal {
         }
     }
 
-    /// A whole list as lines, each within the limit.
-    pub fn list_lines(&self, id: RequestId, items: Vec<Item>) -> Result<Vec<Vec<u8>>, LineError> {
-        let parts = Reply::list_parts(id, items, self.tag_bytes());
-        parts.iter().map(|part| self.line(part)).collect()
+    /// A whole list as replies, each of which is a line within the limit.
+    #[must_use]
+    pub fn list_parts(&self, id: RequestId, items: Vec<Item>) -> Vec<Reply> {
+        Reply::list_parts(id, items, self.tag_bytes())
     }
 
     /// So many bytes more than a checksum takes, at most.

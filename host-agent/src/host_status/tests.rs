@@ -165,37 +165,45 @@ async fn what_a_keeper_that_is_no_more_saw_of_the_host_is_not_told() {
     assert_eq!((tell().maintenance, tell().uptime_s, tell().load_percent), (None, None, None));
 }
 
+/// Words that no other test's process has, whoever else runs these tests on this machine.
+fn ours(words: &str) -> String {
+    format!("{words}{:08}", std::process::id())
+}
+
 #[tokio::test]
 async fn a_program_that_does_not_end_is_killed_with_its_children() {
     let directory = tempfile::tempdir().unwrap();
-    let program = script(&directory, "sleep 86393 & echo 1; sleep 86394");
+    let (child, last) = (ours("sleep 1"), ours("sleep 2"));
+    let program = script(&directory, &format!("{child} & echo 1; {last}"));
 
     let ended = output(&program, Duration::from_millis(500)).await;
 
     assert!(matches!(ended, Err(ProgramError::Late(_))), "{ended:?}");
-    assert!(!lives("sleep 86393") && !lives("sleep 86394"));
+    assert!(!lives(&child) && !lives(&last));
 }
 
 #[tokio::test]
 async fn children_that_a_program_leaves_behind_do_not_outlive_it() {
     let directory = tempfile::tempdir().unwrap();
-    let program = script(&directory, "sleep 86395 & echo 7");
+    let child = ours("sleep 3");
+    let program = script(&directory, &format!("{child} & echo 7"));
 
     let ended = timeout(Duration::from_secs(30), output(&program, PATIENCE)).await.unwrap();
 
     assert_eq!(ended.unwrap(), "7\n");
-    assert!(!lives("sleep 86395"));
+    assert!(!lives(&child));
 }
 
 #[tokio::test]
 async fn a_program_that_prints_without_end_is_killed_at_the_bound() {
     let directory = tempfile::tempdir().unwrap();
-    let program = script(&directory, "exec yes 86396");
+    let talker = ours("yes 4");
+    let program = script(&directory, &format!("exec {talker}"));
 
     let ended = timeout(Duration::from_secs(30), output(&program, PATIENCE)).await.unwrap();
 
     assert!(matches!(ended, Err(ProgramError::TooLong)), "{ended:?}");
-    assert!(!lives("yes 86396"));
+    assert!(!lives(&talker));
 }
 
 #[tokio::test]
