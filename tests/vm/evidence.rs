@@ -123,7 +123,7 @@ fn of_starts_that_fail_over_and_over_only_so_many_are_written_down() -> Result<(
         asker.peer().say(&request)?;
         while !asker.peer().hear(request.id, Instant::now() + PATIENCE)?.is_final() {}
     }
-    let minutes = begun.elapsed().as_secs() as usize / 60 + 1;
+    let minutes = usize::try_from(begun.elapsed().as_secs() / 60).unwrap() + 1;
 
     let log = agent.log();
     let told = log.iter().filter(|line| line.contains("audit") && line.contains("tries2")).count();
@@ -132,6 +132,7 @@ fn of_starts_that_fail_over_and_over_only_so_many_are_written_down() -> Result<(
 }
 
 /// Its channel's socket is outside our directory, where nobody makes it.
+#[expect(clippy::unwrap_used, reason = "helpers of tests fail by panicking")]
 fn cannot_start(lab: &Lab, name: &str) -> Result<()> {
     let xml = "<channel type='unix'><source mode='connect' path='/run/nowhere.sock'/>\
                <target type='virtio' name='org.fence_vmchannel.0'/></channel>";
