@@ -87,8 +87,11 @@ pub(super) fn within<T: Send + 'static, E: From<LibvirtError> + Send + 'static>(
     work: impl FnOnce() -> Result<T, E> + Send + 'static,
 ) -> Result<T, E> {
     let (sender, receiver) = mpsc::sync_channel(1);
-    std::thread::spawn(move || sender.send(work()));
-    receiver.recv_timeout(deadline).unwrap_or_else(|_| Err(LibvirtError::Hangs(deadline).into()))
+    let worker = std::thread::spawn(move || sender.send(work()));
+    let Ok(done) = receiver.recv_timeout(deadline) else { return Err(LibvirtError::Hangs(deadline).into()) };
+    // At its end libvirt and its libraries free what is this thread's, and at the process's end all there is: not at once.
+    let _ = worker.join();
+    done
 }
 
 /// The host's libvirt.
@@ -193,5 +196,42 @@ fn affects(scope: Scope) -> u32 {
     match scope {
         Scope::Persistent => sys::VIR_DOMAIN_AFFECT_CONFIG,
         Scope::Live => sys::VIR_DOMAIN_AFFECT_LIVE,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::RefCell;
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    use super::*;
+
+    /// What a thread still has to do when its work is done.
+    struct Rest(Arc<AtomicBool>);
+
+    impl Drop for Rest {
+        fn drop(&mut self) {
+            std::thread::sleep(Duration::from_millis(100)); // as on a busy machine
+            self.0.store(true, Ordering::Relaxed);
+        }
+    }
+
+    thread_local! {
+        static REST: RefCell<Option<Rest>> = const { RefCell::new(None) };
+    }
+
+    #[test]
+    fn whatever_the_thread_still_frees_is_freed_before_the_process_can_end() {
+        let is_over = Arc::new(AtomicBool::new(false));
+        let rest = Rest(is_over.clone());
+
+        let done: Result<u8, LibvirtError> = within(Duration::from_secs(10), move || {
+            REST.set(Some(rest));
+            Ok(1)
+        });
+
+        assert_eq!(done.unwrap(), 1);
+        assert!(is_over.load(Ordering::Relaxed));
     }
 }
