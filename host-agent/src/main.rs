@@ -1,12 +1,15 @@
 //! `fence-vmchanneld`: the host's agent and the operator's commands. Everything is in the library.
 
-use std::process::ExitCode;
+use std::io::Write;
 
+use fence_vmchannel_host_agent::hypervisor::libvirt;
 use fence_vmchannel_host_agent::operator;
 
-fn main() -> ExitCode {
+fn main() {
     operator::logging::start();
-    let code = operator::main(std::env::args_os(), &mut std::io::stdout().lock(), &mut std::io::stderr());
+    let mut out = std::io::stdout().lock();
+    let code = operator::main(std::env::args_os(), &mut out, &mut std::io::stderr());
     // Nobody reads our words any more: that is the one error that cannot be told.
-    ExitCode::from(code.unwrap_or(1))
+    let told = code.and_then(|code| out.flush().map(|()| code));
+    libvirt::end_process(told.unwrap_or(1))
 }

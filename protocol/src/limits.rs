@@ -16,6 +16,9 @@ pub const ATTRIBUTES_MOST: usize = 16;
 pub const DETAIL_BYTES: usize = 400;
 /// The shortest time a client may give the host.
 pub const TIMEOUT_MIN: Duration = Duration::from_millis(100);
+/// The shortest time a client may give the host for an `off` or a `reboot`: so long libvirt may be waited for before the target is stopped
+/// without its word.
+pub const STOP_TIMEOUT_MIN: Duration = Duration::from_secs(6);
 /// The longest time a client may give the host.
 pub const TIMEOUT_MAX: Duration = Duration::from_secs(3600);
 /// What the host assumes when the client does not say how long it waits.

@@ -156,7 +156,9 @@ impl State {
         } else {
             0
         };
-        let timeout = [100, 1000, 5000, 20_000, 55_000, 55_000, 55_000][self.rng.below(7)];
+        let is_stop = matches!(ask, Ask::Power(Power::Off | Power::Reboot, _));
+        let short = if is_stop { [1000, 6000, 8000] } else { [100, 1000, 5000] };
+        let timeout = [short.as_slice(), &[20_000, 55_000, 55_000, 55_000]].concat()[self.rng.below(7)];
         let request = Request {
             id: RequestId::from_random(number.to_be_bytes()).unwrap(),
             ask,

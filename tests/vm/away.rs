@@ -154,7 +154,7 @@ fn an_order_that_waited_while_the_agent_hung_is_not_carried_out_later() -> Resul
     is_on(&asker, 1)?;
 
     agent.sigstop()?;
-    let given_up = asker.run("fence_vmchannel -o off -n away2 --timeout 4")?;
+    let given_up = asker.run("fence_vmchannel -o off -n away2 --timeout 7")?;
     agent.sigcont()?;
     agent.wait_for_log(&["the agent was held up"], PATIENCE)?;
     let soon_after = Instant::now();

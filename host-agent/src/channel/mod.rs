@@ -41,9 +41,10 @@ pub const READS: (u32, u32) = (40, 100);
 const READ_COST: Duration = Duration::from_micros(12);
 /// So many at most.
 const DEAREST: u32 = 32;
-/// Bytes taken at once, and then twice as many, as long as that is cheap, as with a line that came in one. Bytes that were written one by one
-/// can take 10 us each, and the next ones are written meanwhile.
+/// Bytes taken at once, and then so many more at a time as long as that is cheap, as with a line that came in one. Bytes that were written
+/// one by one can take 10 us each, the next ones are written meanwhile, and they may follow cheap ones.
 const PIECE: usize = 64;
+const NEXT_PIECE: usize = 128;
 /// As so many reads they may count before the next are taken, of a guest that asks little and waits for no turn; a cold cache makes them
 /// count as two.
 const CHEAP: u32 = 2;
@@ -332,7 +333,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Channel<S> {
             if !may_be_more || worth > cost {
                 break (worth, may_be_more);
             }
-            piece *= 2;
+            piece = NEXT_PIECE;
         };
         self.reads.take_many(match most {
             Most::OneByte => 1,

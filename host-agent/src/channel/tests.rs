@@ -254,6 +254,20 @@ fn crumbs() -> (Channel<Crumbs>, UnixStream) {
     (Channel::metered(Crumbs(ours), || Duration::from_nanos(700) * CRUMBS.get()), theirs)
 }
 
+#[tokio::test(start_paused = true)]
+async fn of_dear_bytes_behind_cheap_ones_only_a_few_are_read_too() {
+    const CHEAP_ONES: u32 = 1984;
+    let (ours, mut guest) = UnixStream::pair().unwrap();
+    let cost = || Duration::from_micros(10) * CRUMBS.get().saturating_sub(CHEAP_ONES);
+    let (turns, mut channel) = (Turns::default(), Channel::metered(Crumbs(ours), cost));
+    let _another = turn_of_another(&turns);
+
+    guest.write_all(&[b'x'; 4000]).await.unwrap();
+    assert!(timeout(A_WHILE, channel.hear(&turns)).await.is_err());
+
+    assert!(CRUMBS.get() <= CHEAP_ONES + 128, "{}", CRUMBS.get());
+}
+
 /// Somebody else has its turn until this is dropped.
 fn turn_of_another(turns: &Turns) -> BoxFuture<'static, ()> {
     let mut turn = turns.line_up();
@@ -358,7 +372,7 @@ async fn a_whole_line_of_a_guest_that_asked_little_is_heard_at_once() {
 #[test]
 fn the_limits_in_the_protocols_document_are_those_that_hold() {
     use crate::arbiter::OPEN_PER_GUEST;
-    use fence_vmchannel_protocol::limits::{DELAY_MAX, LINE_BYTES, NAME_BYTES, TIMEOUT_MAX, TIMEOUT_MIN};
+    use fence_vmchannel_protocol::limits::*;
     let rate = |(each_second, at_once)| format!("{each_second} per second, bursts of {at_once}");
     let rows = [
         format!("| a line, with newline | {LINE_BYTES} bytes |"),
@@ -373,6 +387,7 @@ fn the_limits_in_the_protocols_document_are_those_that_hold() {
             WRITE_PATIENCE.as_secs()
         ),
         format!("| `timeout_ms` | {} to {} |", TIMEOUT_MIN.as_millis(), TIMEOUT_MAX.as_millis()),
+        format!("`off` or `reboot` | at least {} |", STOP_TIMEOUT_MIN.as_millis()),
         format!("| `delay_ms` | 0 to {} |", DELAY_MAX.as_millis()),
     ];
 

@@ -156,10 +156,12 @@ impl Inventory {
     /// defined anew here while it runs there.
     fn forget(&mut self, uuid: Uuid) {
         if self.get(uuid).is_none_or(|domain| !domain.is_alive()) {
-            if self.elsewhere.len() > MAX_ELSEWHERE {
-                self.elsewhere.remove(&uuid);
-            }
             self.remove(uuid);
+            if self.elsewhere.len() > MAX_ELSEWHERE {
+                let is_old = |other: &&Uuid| **other != uuid && !self.domains.contains_key(other);
+                let old = self.elsewhere.iter().find(is_old).copied(); // the last one to go is the likeliest to come back
+                self.elsewhere.remove(&old.unwrap_or(uuid));
+            }
         }
     }
 

@@ -37,6 +37,12 @@ impl Step {
     pub fn acts(self) -> bool {
         matches!(self, Self::Stop | Self::Kill | Self::Start)
     }
+
+    /// Whether somebody has to want it still: also who aborts a migration has done something.
+    #[must_use]
+    pub fn is_felt(self) -> bool {
+        self.acts() || self == Self::AbortJob
+    }
 }
 
 /// How the target is, as [`Step::Look`] found it.

@@ -27,7 +27,7 @@ impl Carrier {
     /// Whether somebody still waits for the order's first act on this run of its target, and may want it. What was proven off is
     /// started in any case.
     pub(super) fn is_wanted(&self, step: Step, order: &Order) -> Result<(), Event> {
-        if !step.acts() || order.proof().is_some() {
+        if !step.is_felt() || order.proof().is_some() {
             return Ok(());
         }
         let (target, power) = (self.errand.permit.target(), self.errand.permit.power());

@@ -97,7 +97,7 @@ pub(super) async fn carry_out(orders: Arc<Orders>, errand: Errand, view: watch::
             if let Some(failed) = carrier.take(step, &mut steps) {
                 (order, _) = order.on(failed);
             }
-            (acted, begun_on_it) = (acted || step.acts(), begun_on_it || step.acts());
+            (acted, begun_on_it) = (acted || step.acts(), begun_on_it || step.is_felt());
             if matches!(step, Step::Stop | Step::Kill) {
                 stopped = carrier.instance.as_ref().map(|instance| instance.id);
             }
@@ -231,6 +231,7 @@ impl Carrier {
         match step {
             Step::Look => {
                 self.looked.send_replace(Instant::now());
+                self.asked = watch::channel(Instant::now()).0; // what is still asked about the run before counts no more
                 steps.push(self.look());
             }
             Step::AbortJob => steps.push(self.ask(|orders, permit| {

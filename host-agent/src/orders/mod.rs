@@ -21,6 +21,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use fence_vmchannel_protocol::limits::STOP_TIMEOUT_MIN;
 use fence_vmchannel_protocol::{Power, Reason, Request, Target, Verdict};
 use futures_util::future::BoxFuture;
 use tokio::sync::{mpsc, watch};
@@ -92,6 +93,15 @@ struct Running {
     joined: Option<Instant>,
 }
 
+/// Whether an order to stop its target could find that nobody waits for it any more before it has begun. It would keep its place until
+/// then, and all others that want the target stopped from getting one, over and over.
+fn is_hasty(permit: &Permit, request: &Request) -> bool {
+    permit.power() != Power::On && request.timeout < STOP_TIMEOUT_MIN
+}
+
+const HASTY: &str = "an off or a reboot needs a timeout_ms of at least 6000 (in the client, a timeout of 7 s): libvirt may take so long to \
+                     tell how its target runs";
+
 impl Orders {
     /// Orders on this hypervisor, each carried out as a task sent to `work`. Those that the journal tells of as open go on;
     /// their end is heard by who asks again.
@@ -151,7 +161,11 @@ impl Orders {
             let why = "the agent was held up and cannot tell how old this request is: ask again";
             return Taken::Verdict(Verdict::failed(Reason::Busy, why));
         }
-        let decision = state.arbiter.accept(&application, now);
+        let decision = if is_new && is_hasty(&permit, request) {
+            Decision::Refuse(Reason::BadRequest, HASTY)
+        } else {
+            state.arbiter.accept(&application, now)
+        };
         let quota = state.quotas.entry(permit.asker().uuid()).or_default().clone();
         audit::accepted(&permit, request.id, &decision, &quota);
         match decision {

@@ -101,7 +101,7 @@ async fn what_failed_may_be_asked_for_again_at_once_and_is_tried_again() {
         Agent::with_domains(vec![domain("web1", "web"), Entry { immortal: true, ..domain("web2", "web") }])
             .await;
     let mut guest = agent.guest("web1").await;
-    let hasty = || Request { timeout: Duration::from_secs(2), ..off("web2") };
+    let hasty = || Request { timeout: Duration::from_secs(6), ..off("web2") };
 
     let failed = guest.asks(&hasty()).await;
     pass(Duration::from_secs(45)).await;

@@ -87,7 +87,7 @@ async fn nothing_is_off_while_a_start_of_before_is_under_way() {
     agent.host().starts_late(true);
     let mut guest = agent.guest("web1").await;
     let [hasty, patient] =
-        [2, 20].map(|seconds| Request { timeout: Duration::from_secs(seconds), ..off("web2") });
+        [6, 20].map(|seconds| Request { timeout: Duration::from_secs(seconds), ..off("web2") });
 
     let too_early = guest.asks(&hasty).await;
     guest.sends(&patient);
@@ -99,6 +99,25 @@ async fn nothing_is_off_while_a_start_of_before_is_under_way() {
     assert_eq!(too_early.ruling, Ruling::Failed(Reason::Timeout));
     assert_eq!(verdict.evidence, Some(Evidence::ProcessGone), "it was started and is stopped: {verdict:?}");
     assert!(!agent.runs("web2"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_nobody_waits_for_any_more_is_not_begun() {
+    for migrating in [None, Some(uuid_of("web2"))] {
+        let agent = beside_one_that_is_off().await;
+        agent.host().starts_late(true);
+        let hasty = Request { timeout: Duration::from_secs(6), ..off("web2") };
+
+        let verdict = agent.guest("web1").await.asks(&hasty).await;
+        agent.host().is_started(uuid_of("web2"));
+        agent.host().migrates(migrating);
+        agent.host().starts_late(false);
+        pass(Duration::from_secs(10)).await;
+
+        assert_eq!(verdict.ruling, Ruling::Failed(Reason::Timeout));
+        assert!(agent.runs("web2"), "who asks next hears of what is then");
+        assert_eq!(agent.orders(), [""; 0], "nor is its migration ended");
+    }
 }
 
 #[tokio::test(start_paused = true)]

@@ -192,11 +192,11 @@ async fn nothing_is_started_for_somebody_who_does_not_wait_any_more() {
 #[tokio::test(start_paused = true)]
 async fn an_order_whose_asker_has_given_up_stops_nobody_after_a_restart() {
     let agent = beside_a_slow_one().await;
-    let hasty = Request { timeout: Duration::from_secs(2), ..off("web2") };
+    let hasty = Request { timeout: Duration::from_secs(6), ..off("web2") };
     agent.guest("web1").await.sends(&hasty);
     pass(SOON).await;
 
-    let agent = agent.killed_and_started_after(Duration::from_secs(3)).await;
+    let agent = agent.killed_and_started_after(Duration::from_secs(7)).await;
     pass(Duration::from_secs(20)).await;
 
     assert!(agent.runs("web2"));
@@ -342,7 +342,7 @@ async fn a_disk_that_fills_up_in_mid_order_takes_no_verdict_away() {
 async fn who_asks_again_while_a_proven_reboot_is_taken_up_hears_that_it_was_off() {
     let agent = beside(domain("web2", "web")).await;
     agent.host().starts_in(Duration::from_secs(60), false);
-    let asked = Request { timeout: Duration::from_secs(3), ..power(Power::Reboot, "web2") };
+    let asked = Request { timeout: Duration::from_secs(6), ..power(Power::Reboot, "web2") };
     agent.guest("web1").await.sends(&asked);
     pass(SOON).await;
     assert_eq!(agent.orders(), ["stop web2", "start web2"]);

@@ -91,18 +91,6 @@ async fn a_reboot_whose_target_is_gone_is_not_joined() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_nobody_waits_for_any_more_is_not_begun() {
-    let agent = beside_a_hung_libvirt().await;
-    let hasty = Request { timeout: Duration::from_millis(900), ..off("web2") };
-
-    let verdict = agent.guest("web1").await.asks(&hasty).await;
-    pass(Duration::from_secs(10)).await;
-
-    assert_eq!(verdict.ruling, Ruling::Failed(Reason::Timeout));
-    assert!(agent.runs("web2"), "who asks next hears of what is then");
-}
-
-#[tokio::test(start_paused = true)]
 async fn what_only_a_condemned_guest_asked_for_is_not_begun() {
     let agent = beside_a_hung_libvirt().await;
     let (mut survivor, mut condemned) = (agent.guest("web1").await, agent.guest("web2").await);
@@ -137,12 +125,12 @@ async fn what_somebody_else_asked_for_too_is_done_though_who_asked_first_is_cond
 
 #[tokio::test(start_paused = true)]
 async fn a_request_on_two_channels_has_one_verdict_though_their_times_end_apart() {
-    let stubborn = Entry { stubborn: true, ..domain("web2", "web") };
-    let agent = Agent::with_domains(vec![domain("web1", "web"), stubborn, domain("web3", "web")]).await;
+    let immortal = Entry { immortal: true, ..domain("web2", "web") };
+    let agent = Agent::with_domains(vec![domain("web1", "web"), immortal, domain("web3", "web")]).await;
     let (mut guest, mut again) = (agent.guest("web1").await, agent.guest("web1").await);
-    let hasty = Request { timeout: Duration::from_secs(4), ..off("web2") };
+    let hasty = Request { timeout: Duration::from_secs(6), ..off("web2") };
 
-    agent.guest("web3").await.sends(&off("web2")); // which takes five seconds
+    agent.guest("web3").await.sends(&off("web2"));
     pass(Duration::from_millis(10)).await;
     guest.sends(&hasty);
     pass(Duration::from_secs(3)).await;
@@ -154,24 +142,24 @@ async fn a_request_on_two_channels_has_one_verdict_though_their_times_end_apart(
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_was_started_since_is_not_stopped_for_those_that_had_their_answer() {
+async fn what_was_started_since_is_not_stopped_for_those_that_had_their_answer_or_are_fenced_themselves() {
     let agent = beside_a_hung_libvirt().await;
     let (mut early, mut late) = (agent.guest("web1").await, agent.guest("web3").await);
-    let (asked, hasty) = (off("web2"), Request { timeout: Duration::from_secs(1), ..off("web2") });
+    let (asked, also_asked) = (off("web2"), off("web2"));
 
     early.sends(&asked);
     pass(CONFIRMING).await;
-    late.sends(&hasty); // so that the order looks again
+    late.sends(&also_asked); // so that the order looks again
     let first = early.hears_of(&asked).await.verdict;
-    let second = late.hears_of(&hasty).await.verdict;
+    early.sends(&off("web3"));
+    pass(Duration::from_millis(50)).await;
     agent.host().is_started(uuid_of("web2"));
     agent.host().is_heard_again();
+    let second = late.hears_of(&also_asked).await.verdict;
     pass(Duration::from_secs(10)).await;
 
-    assert_eq!(
-        (first.evidence, second.ruling),
-        (Some(Evidence::ProcessGone), Ruling::Failed(Reason::Timeout))
-    );
+    assert_eq!(first.evidence, Some(Evidence::ProcessGone));
+    assert_eq!(second.ruling, Ruling::Failed(Reason::Condemned));
     assert!(agent.runs("web2"), "its start is somebody's purpose: {:?}", agent.orders());
 }
 
@@ -193,4 +181,20 @@ async fn who_asks_for_a_start_over_and_over_keeps_nobody_from_stopping_it() {
     assert_eq!(verdict.evidence, Some(Evidence::ProcessGone), "{verdict:?}");
     pass(Duration::from_secs(10)).await;
     assert!(!agent.runs("web2"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_asks_for_stops_that_come_to_nothing_keeps_nobody_from_stopping_it() {
+    let agent = beside_a_hung_libvirt().await;
+    let (mut hostile, mut guest) = (agent.guest("web2").await, agent.guest("web1").await);
+    let hasty = |target| Request { timeout: Duration::from_millis(100), ..off(target) };
+    hostile.sends(&hasty("web2"));
+    hostile.sends(&hasty("web1"));
+    pass(Duration::from_millis(150)).await;
+
+    let asked = power(Power::Reboot, "web2");
+    guest.sends(&asked);
+    let verdict = guest.hears_of(&asked).await.verdict;
+
+    assert_eq!(verdict.evidence, Some(Evidence::ProcessGone), "{verdict:?}");
 }

@@ -1,4 +1,4 @@
-//! The only unsafe code: what the `virt` crate does not bind, and what the C library's allocator is told.
+//! The only unsafe code: what the `virt` crate does not bind, and what the C library is told.
 //!
 //! In:  a connection and a [`Listener`] for its events; a domain and its job. Out: calls of the listener, facts.
 //!
@@ -6,7 +6,7 @@
 //! will not call again. Nothing here panics, since a callback must not unwind into C.
 #![expect(
     unsafe_code,
-    reason = "libvirt's events and jobs are not bound by the virt crate, nor the allocator's settings"
+    reason = "libvirt's events and jobs are not bound by the virt crate, nor what the C library is told"
 )]
 
 use std::ffi::{c_char, c_int, c_void};
@@ -280,3 +280,10 @@ pub(super) fn share_one_heap() {}
 /// Nor do they keep so much.
 #[cfg(not(target_env = "gnu"))]
 pub(super) fn give_memory_back() {}
+
+/// Ends this process at once. The ordinary way takes the C libraries apart, while threads may still be in them: one that waits for
+/// a libvirt that hangs is not waited for.
+pub(super) fn end(code: u8) -> ! {
+    // SAFETY: _exit(2) may be called at any time, and does not return.
+    unsafe { nix::libc::_exit(code.into()) }
+}

@@ -287,5 +287,10 @@ fn run_event_loop() {
     }
 }
 
+/// Ends this process at once, also while threads are in libvirt's libraries.
+pub fn end_process(code: u8) -> ! {
+    ffi::end(code)
+}
+
 #[cfg(test)]
 mod tests;

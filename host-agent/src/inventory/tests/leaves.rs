@@ -144,6 +144,9 @@ fn what_is_remembered_of_those_that_nobody_knows_is_bounded() {
     let mut inventory: Inventory = (1..=5000).map(|number| domain(number, Standing::Moved)).collect();
 
     all().for_each(|uuid| inventory.forget(uuid));
+    inventory.put(domain(5001, Standing::Moved));
+    inventory.forget(Uuid::from_u128(5001));
 
     assert_eq!((inventory.iter().count(), inventory.elsewhere().len()), (0, MAX_ELSEWHERE));
+    assert!(inventory.elsewhere().contains(&Uuid::from_u128(5001)), "the last one is");
 }
