@@ -2,12 +2,15 @@
 //!
 //! In:  the policy's directory and a domain's UUID. Out: its keys; and the way back, in one step.
 //!
-//! Invariant: a file that this command did not write in this form is left alone.
+//! Invariant: a file that this command did not write in this form is left alone; from reading to writing no other command
+//! changes it.
 
-use std::fs::{self, File};
+use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
+use nix::fcntl::{Flock, FlockArg};
 use serde::Deserialize;
 use uuid::Uuid;
 
@@ -19,6 +22,7 @@ pub(super) struct KeysFile {
     pub(super) path: PathBuf,
     uuid: Uuid,
     pub(super) keys: Vec<Entry>,
+    _lock: Flock<File>,
 }
 
 #[derive(Deserialize)]
@@ -44,7 +48,9 @@ pub(super) struct Entry {
 }
 
 impl KeysFile {
+    /// Makes the directory of the keys as well. Waits for other commands that have it.
     pub(super) fn read(policy_dir: &Path, uuid: Uuid) -> Result<Self> {
+        let lock = lock(&policy_dir.join("keys"))?;
         let path = policy_dir.join(format!("keys-{uuid}.toml"));
         let by_hand = |text: String| KeyCommandError::ByHand { file: path.clone(), text };
         let keys = match fs::read_to_string(&path) {
@@ -62,7 +68,7 @@ impl KeysFile {
                 keys
             }
         };
-        Ok(Self { path, uuid, keys })
+        Ok(Self { path, uuid, keys, _lock: lock })
     }
 
     /// Writes it beside and puts it in place: the agent never reads half of it.
@@ -83,6 +89,17 @@ impl KeysFile {
             self.uuid
         )
     }
+}
+
+/// Let go by the kernel, however the command ends.
+fn lock(directory: &Path) -> Result<Flock<File>> {
+    let made = DirBuilder::new().recursive(true).mode(0o700).create(directory);
+    made.map_err(in_system(directory))?;
+    let path = directory.join(".lock");
+    let mut open = OpenOptions::new();
+    open.create(true).truncate(false).write(true).mode(0o600).custom_flags(nix::libc::O_NOFOLLOW);
+    let file = open.open(&path).map_err(in_system(&path))?;
+    Flock::lock(file, FlockArg::LockExclusive).map_err(|(_, error)| in_system(&path)(error.into()))
 }
 
 impl Entry {

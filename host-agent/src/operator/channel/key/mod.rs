@@ -3,15 +3,15 @@
 //! In:  a domain, a key's name, what it may do. Out: a key file and an entry in a policy file; how to put the key into the guest.
 //!
 //! Invariant: a secret is printed only where that was asked for; a guest whose last key is taken away does not become open by
-//! that.
+//! that; what a running agent does not take is no success.
 
 mod entry;
 mod listing;
 mod report;
 
-use std::fs::{self, DirBuilder, OpenOptions};
+use std::fs::{self, OpenOptions};
 use std::io::{self, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
@@ -21,7 +21,7 @@ use super::machine::{Host, within};
 use super::plan::Known;
 use super::{LibvirtError, PATIENCE};
 use crate::config::Config;
-use crate::policy::{Action, read_key_file};
+use crate::policy::{Action, Policy, read_key_file};
 use entry::{Entry, KeysFile};
 pub use listing::{ListReport, list};
 pub use report::{AddReport, RemoveReport};
@@ -174,7 +174,8 @@ pub fn add(config: &Config, args: &KeyAddArgs) -> Result<AddReport> {
     let text = String::from_utf8(secret).ok().map(|text| text.trim_end().to_owned());
     let secret = text.filter(|text| args.show_secret && !text.contains(char::is_control));
     let (domain, uuid, key, policy) = (guest.name, guest.uuid, args.key.clone(), listed.path);
-    Ok(AddReport { domain, uuid, key, actions, file, policy, is_first, secret })
+    let problems = problems(config);
+    Ok(AddReport { domain, uuid, key, actions, file, policy, is_first, secret, problems })
 }
 
 /// `channel key remove`.
@@ -200,7 +201,13 @@ pub fn remove(config: &Config, args: &KeyRemoveArgs) -> Result<RemoveReport> {
         _gone => {}
     }
     let (domain, uuid, key, policy) = (guest.name, guest.uuid, args.key.clone(), listed.path);
-    Ok(RemoveReport { domain, uuid, key, left, unsigned: left == 0 && args.allow_unsigned, policy })
+    let (unsigned, problems) = (left == 0 && args.allow_unsigned, problems(config));
+    Ok(RemoveReport { domain, uuid, key, left, unsigned, policy, problems })
+}
+
+/// Why a running agent does not take what was written: it takes all files or none.
+fn problems(config: &Config) -> Vec<String> {
+    Policy::load(&config.policy_dir).problems.iter().map(ToString::to_string).collect()
 }
 
 /// The domain of this name or UUID.
@@ -222,10 +229,6 @@ fn new_secret(directory: &Path) -> Result<Vec<u8>> {
 
 /// Writes a key file that only root can open. A file that is there and listed by nobody was left by a command that did not end.
 fn write_secret(file: &Path, secret: &[u8]) -> Result<()> {
-    if let Some(directory) = file.parent() {
-        let made = DirBuilder::new().recursive(true).mode(0o700).create(directory);
-        made.map_err(in_system(directory))?;
-    }
     if let Err(error) = fs::remove_file(file)
         && error.kind() != io::ErrorKind::NotFound
     {

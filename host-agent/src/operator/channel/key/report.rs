@@ -23,6 +23,8 @@ pub struct AddReport {
     pub(super) is_first: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) secret: Option<String>,
+    /// Why a running agent does not take it yet.
+    pub(super) problems: Vec<String>,
 }
 
 impl Report for AddReport {
@@ -33,9 +35,14 @@ impl Report for AddReport {
         let may = self.actions.as_ref().map_or("all that the guest may".to_owned(), |words| words.join(", "));
         writeln!(out, "{domain} has the key {key}, for {may}")?;
         writeln!(out, "  key     {file} (root only)")?;
-        writeln!(out, "  policy  {policy} (a running agent takes it at once)")?;
+        let (taken, from) = match self.problems.is_empty() {
+            true => (" (a running agent takes it at once)", "From now on"),
+            false => ("", "From then on"),
+        };
+        writeln!(out, "  policy  {policy}{taken}")?;
+        tell_problems(&self.problems, out)?;
         if self.is_first {
-            writeln!(out, "From now on the agent refuses what {domain} asks unsigned.")?;
+            writeln!(out, "{from} the agent refuses what {domain} asks unsigned.")?;
         }
         writeln!(out, "To put it into the guest, as root on its console:")?;
         writeln!(out, "    install -d -m 0700 /etc/fence-vmchannel")?;
@@ -56,6 +63,19 @@ impl Report for AddReport {
         writeln!(out, "and in the resource vm-client where there is one.")?;
         writeln!(out, "To take it away: fence-vmchanneld channel key remove {word} {key}")
     }
+
+    fn exit_code(&self) -> u8 {
+        u8::from(!self.problems.is_empty())
+    }
+}
+
+/// What keeps a running agent from taking what was written.
+fn tell_problems(problems: &[String], out: &mut dyn Write) -> io::Result<()> {
+    if problems.is_empty() {
+        return Ok(());
+    }
+    writeln!(out, "A running agent keeps the rules from before until this is mended:")?;
+    problems.iter().try_for_each(|problem| writeln!(out, "  {}", plain(problem)))
 }
 
 /// What `channel key remove` prints.
@@ -69,11 +89,21 @@ pub struct RemoveReport {
     /// Whether it may act unsigned again.
     pub(super) unsigned: bool,
     pub(super) policy: PathBuf,
+    /// Why a running agent takes the key still.
+    pub(super) problems: Vec<String>,
 }
 
 impl Report for RemoveReport {
     fn write(&self, out: &mut dyn Write) -> io::Result<()> {
         let (domain, word) = (plain(&self.domain), shell_word(&self.domain));
+        if !self.problems.is_empty() {
+            writeln!(
+                out,
+                "{domain} has no key {} any more, but a running agent still takes that key",
+                self.key
+            )?;
+            return tell_problems(&self.problems, out);
+        }
         writeln!(out, "{domain} has no key {} any more", self.key)?;
         match self.left {
             0 if self.unsigned => writeln!(out, "What {domain} asks need not be signed from now on."),
@@ -85,5 +115,9 @@ impl Report for RemoveReport {
             ),
             left => writeln!(out, "It has {left} more."),
         }
+    }
+
+    fn exit_code(&self) -> u8 {
+        u8::from(!self.problems.is_empty())
     }
 }

@@ -147,3 +147,57 @@ fn a_key_that_cannot_be_used_is_listed_as_such_and_ends_with_1() {
     assert_eq!((well.exit_code(), ill.exit_code()), (0, 1));
     assert!(told(&ill).contains("mode 0640"), "{}", told(&ill));
 }
+
+#[test]
+fn a_key_that_a_running_agent_does_not_take_or_drop_yet_ends_with_1_and_says_until_when() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = config(&dir.path().join("policy.d"));
+    let broken = config.policy_dir.join("10-broken.toml");
+    fs::write(&broken, "[[allow]]\n").unwrap();
+
+    let added = add(&config, &to_add("cluster")).unwrap();
+    let removed = remove(&config, &to_remove("cluster")).unwrap();
+    fs::remove_file(&broken).unwrap();
+    let well = add(&config, &to_add("cluster")).unwrap();
+
+    assert_eq!([added.exit_code(), removed.exit_code(), well.exit_code()], [1, 1, 0]);
+    for told in [told(&added), told(&removed)] {
+        assert!(told.contains("keeps the rules from before until this is mended"), "{told}");
+        assert!(told.contains("10-broken.toml: not used"), "{told}");
+        assert!(!told.contains("at once") && !told.contains("From now on"), "{told}");
+    }
+    assert!(told(&removed).contains("still takes that key"), "{}", told(&removed));
+}
+
+#[test]
+fn removing_a_key_that_a_file_written_by_hand_lists_too_ends_with_1_and_names_that_file() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = config(&dir.path().join("policy.d"));
+    let key = add(&config, &to_add("cluster")).unwrap().file;
+    let rule = format!("[[signed]]\nfrom = ['*']\nkeys = [{{ id = 'cluster', file = {key:?} }}]\n");
+    fs::write(config.policy_dir.join("by-hand.toml"), rule).unwrap();
+
+    let removed = remove(&config, &to_remove("cluster")).unwrap();
+
+    assert_eq!(removed.exit_code(), 1);
+    let named = format!("{}: not used", key.display());
+    assert!(told(&removed).contains(&named), "{}", told(&removed));
+}
+
+#[test]
+fn keys_that_are_added_at_the_same_time_are_all_listed() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = config(&dir.path().join("policy.d"));
+
+    std::thread::scope(|scope| {
+        for number in 0..8 {
+            let (config, key) = (&config, format!("key{number}"));
+            scope.spawn(move || add(config, &to_add(&key)).unwrap());
+        }
+    });
+
+    let loaded = Policy::load(&config.policy_dir);
+    assert_eq!(loaded.problems, []);
+    let [rule] = loaded.policy.key_rules() else { panic!("one rule") };
+    assert_eq!(rule.keys().len(), 8);
+}
