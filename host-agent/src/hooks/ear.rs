@@ -11,20 +11,24 @@ use std::time::Duration;
 use inotify::{Inotify, WatchMask};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
-/// An ear at a hook directory.
-pub(super) struct Ear(Inotify);
+/// An ear at a hook directory; a deaf one where nobody can listen.
+pub(super) struct Ear(Option<Inotify>);
 
 impl Ear {
-    /// Listens from now on; `None` where that cannot be.
-    pub(super) fn at(dir: &Path) -> Option<Self> {
-        let inotify = Inotify::init().ok()?;
-        inotify.watches().add(dir, WatchMask::OPEN | WatchMask::ONLYDIR).ok()?;
-        Some(Self(inotify))
+    /// Listens from now on.
+    pub(super) fn at(dir: &Path) -> Self {
+        let listen = || {
+            let inotify = Inotify::init()?;
+            inotify.watches().add(dir, WatchMask::OPEN | WatchMask::ONLYDIR).map(|_| inotify)
+        };
+        Self(listen().ok())
     }
 
-    /// Whether the directory was read, waiting at most this long.
+    /// Whether the directory was read, waiting at most this long. A deaf ear waits as well, and hears nothing.
     pub(super) fn hears(&self, within: Duration) -> bool {
         let timeout = PollTimeout::try_from(within).unwrap_or(PollTimeout::MAX);
-        poll(&mut [PollFd::new(self.0.as_fd(), PollFlags::POLLIN)], timeout).is_ok_and(|ready| ready > 0)
+        let mut ears: Vec<PollFd> =
+            self.0.iter().map(|ear| PollFd::new(ear.as_fd(), PollFlags::POLLIN)).collect();
+        poll(&mut ears, timeout).is_ok_and(|ready| ready > 0)
     }
 }

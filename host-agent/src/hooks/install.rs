@@ -240,9 +240,8 @@ fn tell(daemon: &Daemon, dir: &Path) -> Result<bool, InstallError> {
     for _ in 0..LOOKS {
         let failed = |source| InstallError::Reload { name: daemon.name.clone(), pid: daemon.pid, source };
         daemon.reload().map_err(failed)?;
-        match &ear {
-            Some(ear) if !ear.hears(LOOK) => {}
-            Some(_) | None => return Ok(true),
+        if ear.hears(LOOK) {
+            return Ok(true);
         }
     }
     Ok(false)

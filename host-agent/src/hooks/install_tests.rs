@@ -138,6 +138,17 @@ fn a_daemon_older_than_the_first_hook_has_not_noticed_it_until_it_is_told() {
 }
 
 #[test]
+fn a_daemon_of_which_nobody_can_hear_whether_it_looked_has_not_noticed() {
+    let host = Host::new();
+    let _daemon = host.start_libvirtd();
+    let known = super::Daemon::running(&host.setup.pid_files);
+
+    let noticed = super::tell(&known[0], Path::new("/no/such/directory")).unwrap();
+
+    assert!(!noticed);
+}
+
+#[test]
 fn a_daemon_that_was_told_is_not_told_again_also_not_after_an_update() {
     let host = Host::new();
     let daemon = host.start_libvirtd();

@@ -44,7 +44,6 @@ impl Report for StatusReport {
     }
 }
 
-/// What was asked for was done, so it is 0 even where the status says that a step is left.
 impl Report for ChangeReport {
     fn write(&self, out: &mut dyn Write) -> io::Result<()> {
         let (done, file) = (done(self), self.status.file.display());
@@ -60,6 +59,12 @@ impl Report for ChangeReport {
         }
         writeln!(out, "hook: {done} ({file}); {}", callers(&self.status).join(", "))?;
         self.status.next.iter().try_for_each(|next| writeln!(out, "next: {next}"))
+    }
+
+    /// 0 where what was asked for was done, even if the status says that a step is left; a daemon that was told in vain is not.
+    fn exit_code(&self) -> u8 {
+        let was_told = !self.dry_run && !self.reloaded.is_empty();
+        u8::from(was_told && self.status.state == State::NotNoticed)
     }
 }
 
@@ -151,6 +156,26 @@ mod tests {
         assert_eq!(text(&report), format!("hook: installed ({file}); {rest}\n"));
         assert_eq!(text(&again), format!("hook: installed already ({file}); {rest}\n"));
         assert_eq!(text(&called), format!("hook: installed ({file}); libvirtd (pid 42) calls it\n"));
+    }
+
+    #[test]
+    fn a_reload_that_libvirt_did_not_notice_is_no_success() {
+        let directory = tempfile::tempdir().unwrap();
+        let setup = Setup {
+            hooks_dir: directory.path().join("hooks"),
+            runtime_dir: directory.path().to_owned(),
+            program: Some("/bin/true".into()),
+            pid_files: Vec::new(),
+        };
+        let told = install::install(&setup, false, false).unwrap();
+        let unheard = StatusReport { state: State::NotNoticed, ..told.status.clone() };
+        let not_told = ChangeReport { status: unheard.clone(), ..told };
+
+        let told_in_vain = ChangeReport { reloaded: vec![42], ..not_told.clone() };
+        let rehearsed = ChangeReport { dry_run: true, ..told_in_vain.clone() };
+
+        let codes = [&told_in_vain, &not_told, &rehearsed].map(Report::exit_code);
+        assert_eq!(codes, [1, 0, 0], "without --reload a step is left, and is told");
     }
 
     #[test]
