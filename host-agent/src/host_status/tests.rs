@@ -123,6 +123,39 @@ async fn what_is_no_regular_file_is_not_waited_for() {
 }
 
 #[tokio::test]
+async fn a_file_that_grows_older_is_the_same_trouble_at_every_look() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("state");
+    fs::write(&path, "ok").unwrap();
+    let file = fs::File::options().write(true).open(&path).unwrap();
+    let mut troubles = Vec::new();
+
+    for age in [4000, 5000] {
+        file.set_modified(std::time::SystemTime::now() - Duration::from_secs(age)).unwrap();
+        let read = file::content(path.clone(), Some(Duration::from_secs(3600))).await;
+        troubles.push(read.unwrap_err().to_string());
+    }
+
+    assert_eq!(troubles, ["was written more than 3600 s ago, which is too old"; 2]);
+}
+
+#[tokio::test]
+async fn a_link_or_a_file_of_two_names_is_not_read_and_the_log_says_what_to_do() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = |name: &str| directory.path().join(name);
+    fs::write(path("secret"), "secret").unwrap();
+    std::os::unix::fs::symlink(path("secret"), path("link")).unwrap();
+    fs::write(path("one"), "ok").unwrap();
+    fs::hard_link(path("one"), path("other")).unwrap();
+
+    let link = file::content(path("link"), None).await.unwrap_err().to_string();
+    let twice = file::content(path("one"), None).await.unwrap_err().to_string();
+
+    assert!(link.contains("set `file` to what it leads to"), "{link}");
+    assert!(twice.contains("have it written to a file that has only one"), "{twice}");
+}
+
+#[tokio::test]
 async fn a_value_with_unprintable_bytes_or_quotes_is_unknown() {
     let directory = tempfile::tempdir().unwrap();
     for text in ["\u{1b}[31mred", "\"quoted\"", "", &"x".repeat(65), "caf\u{e9}", "1`reboot`"] {
