@@ -43,7 +43,9 @@ impl InUse {
             return table.clone();
         }
         let begun = Instant::now();
-        let read = spawn_blocking(move || std::fs::read_to_string(table).map(|text| Table::of(&text))).await;
+        // A name may have any bytes, and whoever chose it is nobody that we know.
+        let read = move || std::fs::read(table).map(|bytes| Table::of(&String::from_utf8_lossy(&bytes)));
+        let read = spawn_blocking(read).await;
         let table = Arc::new(read.ok().and_then(Result::ok).unwrap_or_default());
         *last = Some((begun, table.clone()));
         table
@@ -97,6 +99,18 @@ mod tests {
             [of("/run/a.sock"), of("/run/b.sock"), of("/run/c.sock")],
             [(true, false), (false, true), (false, false)]
         );
+    }
+
+    #[tokio::test]
+    async fn a_name_that_is_no_text_hides_no_other_socket() {
+        let mut text = b"0000000000000000: 00000003 00000000 00000000 0001 03 1 @\xff\xfe\n".to_vec();
+        text.extend(b"0000000000000000: 00000003 00000000 00000000 0001 03 2 /run/a.sock\n");
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), text).unwrap();
+
+        let table = InUse::default().look_at(file.path().into()).await;
+
+        assert!(table.somebody_is_served(Path::new("/run/a.sock")));
     }
 
     #[tokio::test]
