@@ -4,7 +4,8 @@
 //!
 //! Invariant: a file that is there already is not touched without `--force`; none is ever there in half.
 
-use std::io;
+use std::fs::File;
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use super::ConvertError;
@@ -28,7 +29,9 @@ fn put(path: &Path, text: &str, force: bool) -> io::Result<()> {
     std::fs::create_dir_all(parent)?;
     // Not *.toml: the running agent reads those.
     let beside = path.with_extension(format!("toml.new-{}", std::process::id()));
-    std::fs::write(&beside, text)?;
+    // Its name can be guessed: what is there already, perhaps a link, is not written to.
+    let unfinished = File::options().write(true).create_new(true).open(&beside);
+    unfinished.and_then(|mut file| file.write_all(text.as_bytes()))?;
     let done = match force {
         true => std::fs::rename(&beside, path),
         // Fails where somebody made the file in the meantime.
@@ -36,4 +39,24 @@ fn put(path: &Path, text: &str, force: bool) -> io::Result<()> {
     };
     let _ = std::fs::remove_file(&beside);
     done
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_link_in_the_way_of_the_unfinished_file_is_not_written_through() {
+        let dir = tempfile::tempdir().unwrap();
+        let (path, victim) = (dir.path().join("10.toml"), dir.path().join("victim"));
+        std::fs::write(&victim, "untouched").unwrap();
+        let unfinished = format!("10.toml.new-{}", std::process::id());
+        std::os::unix::fs::symlink(&victim, dir.path().join(unfinished)).unwrap();
+
+        let error = put(&path, "new", false).unwrap_err();
+
+        assert_eq!(error.kind(), io::ErrorKind::AlreadyExists);
+        assert_eq!(std::fs::read_to_string(&victim).unwrap(), "untouched");
+        assert!(!path.exists());
+    }
 }
