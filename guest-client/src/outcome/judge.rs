@@ -156,6 +156,6 @@ fn introduce(guest: &GuestIdentity) -> String {
 }
 
 /// The host is trusted, but a terminal need not be.
-fn printable(text: &str) -> String {
+pub(crate) fn printable(text: &str) -> String {
     text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
 }

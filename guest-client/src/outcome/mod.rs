@@ -18,7 +18,7 @@ use fence_vmchannel_protocol::{HostStatus, Item, Verdict};
 
 use crate::options::{Options, Personality};
 
-pub(crate) use judge::{judge, list_line, whom};
+pub(crate) use judge::{judge, list_line, printable, whom};
 
 /// The exit codes of a fence agent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -17,6 +17,7 @@ use tokio::time::{Instant, sleep, timeout};
 
 use super::PortError;
 use super::stream::watched;
+use crate::outcome::printable;
 use crate::trace::Trace;
 
 /// How often to look whether the host is back: a virtio port tells that by no event that outlives its hang-up.
@@ -130,9 +131,11 @@ fn holder(path: &Path) -> String {
         open.any(|file| file == device)
     });
     found.map_or_else(unknown, |process| {
-        let name = fs::read_to_string(process.join("comm")).unwrap_or_default();
+        // Whoever runs it chooses the name.
+        let name = fs::read(process.join("comm")).unwrap_or_default();
+        let name = printable(String::from_utf8_lossy(&name).trim_end());
         let pid = process.file_name().unwrap_or_default().to_string_lossy();
-        format!("{} (process {pid})", name.trim_end())
+        format!("{name} (process {pid})")
     })
 }
 
@@ -182,6 +185,18 @@ mod tests {
 
         let Err(PortError::Busy { holder, .. }) = result else { panic!("not busy") };
         assert!(holder.contains(&std::process::id().to_string()), "{holder}");
+    }
+
+    #[test]
+    fn the_name_of_a_holder_does_nothing_to_the_terminal() {
+        let device = tempfile::NamedTempFile::new().unwrap();
+        let name = fs::read("/proc/self/comm").unwrap();
+        fs::write("/proc/self/comm", b"a\x1b[2J\n\xffb").unwrap();
+
+        let told = holder(device.path());
+
+        fs::write("/proc/self/comm", name).unwrap();
+        assert!(told.starts_with("a [2J \u{fffd}b (process "), "{told:?}");
     }
 
     #[test]
