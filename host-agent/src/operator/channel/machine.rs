@@ -4,7 +4,7 @@
 //!
 //! Invariant: only this file of the operator's commands talks to libvirt; its words are kept in the error.
 
-use std::sync::mpsc;
+use std::sync::mpsc::{self, RecvTimeoutError};
 use std::time::Duration;
 
 use fence_vmchannel_protocol::{METADATA_NAMESPACE, Target};
@@ -70,6 +70,9 @@ pub enum LibvirtError {
              as what was asked may still happen"
     )]
     Hangs(Duration),
+    /// We do not know.
+    #[error("what asks libvirt panicked, with the words above: this is a bug of ours, please report it")]
+    Panicked,
     /// Anything else.
     #[error("libvirt says: {0}")]
     Failed(String),
@@ -88,7 +91,11 @@ pub(super) fn within<T: Send + 'static, E: From<LibvirtError> + Send + 'static>(
 ) -> Result<T, E> {
     let (sender, receiver) = mpsc::sync_channel(1);
     let worker = std::thread::spawn(move || sender.send(work()));
-    let Ok(done) = receiver.recv_timeout(deadline) else { return Err(LibvirtError::Hangs(deadline).into()) };
+    let done = match receiver.recv_timeout(deadline) {
+        Ok(done) => done,
+        Err(RecvTimeoutError::Timeout) => return Err(LibvirtError::Hangs(deadline).into()),
+        Err(RecvTimeoutError::Disconnected) => Err(LibvirtError::Panicked.into()),
+    };
     // At its end libvirt and its libraries free what is this thread's, and at the process's end all there is: not at once.
     let _ = worker.join();
     done
@@ -233,5 +240,15 @@ mod tests {
 
         assert_eq!(done.unwrap(), 1);
         assert!(is_over.load(Ordering::Relaxed));
+    }
+
+    #[test]
+    fn a_thread_that_panics_is_not_taken_for_a_libvirt_that_hangs() {
+        let deadline = Duration::from_secs(10);
+
+        let done: Result<u8, LibvirtError> = within(deadline, || panic!("as a bug would"));
+
+        let told = done.unwrap_err().to_string();
+        assert!(told.contains("bug of ours"), "{told}");
     }
 }
