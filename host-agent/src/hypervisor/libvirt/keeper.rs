@@ -24,8 +24,8 @@ const OPEN_DEADLINE: Duration = Duration::from_secs(5);
 /// How many such opens may hang at the same time.
 const HUNG_OPENS: usize = 3;
 const PING_INTERVAL: Duration = Duration::from_secs(5);
-/// Keepalive ends a dead connection after 20 s; this is for drivers that have none.
-const PING_PATIENCE: Duration = Duration::from_secs(30);
+/// Keepalive ends a dead connection after 30 s; this is for drivers that have none.
+const PING_PATIENCE: Duration = Duration::from_secs(40);
 /// An answer that is older says nothing of now.
 const FRESH: Duration = Duration::from_secs(20);
 const HUNG_PINGS: usize = 4;

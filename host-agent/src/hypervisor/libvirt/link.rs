@@ -13,8 +13,9 @@ use virt::error::{Error, ErrorDomain, ErrorNumber};
 use super::ffi::{self, Listener, Subscription};
 use crate::hypervisor::CallError;
 
-/// Seconds between keepalive messages, and how many may stay unanswered.
-const KEEPALIVE: (i32, u32) = (5, 3);
+/// Seconds between keepalive messages, and how many may stay unanswered: after 30 s of silence a connection is given up. Not before, since a
+/// libvirtd that hangs mostly goes on, and one whose connections end in that very moment can crash (seen with libvirt 9.0.0).
+const KEEPALIVE: (i32, u32) = (5, 5);
 
 pub(super) struct Link {
     connect: Arc<Connect>,
