@@ -183,7 +183,7 @@ impl Question {
     /// order after it: while the host was away, or connected and hung, nobody else could be first.
     fn tell_what_is_left(&self, request: &mut Request) {
         let left = self.deadline.saturating_duration_since(Instant::now());
-        let order = (self.within.saturating_sub(self.delay) / 2).min(ORDER);
+        let order = (self.within.saturating_sub(self.delay) / 2).clamp(SHORT_ORDER, ORDER);
         request.delay = self.delay.min(left.saturating_sub(order));
         request.timeout = host_time(left - request.delay);
     }
@@ -191,6 +191,8 @@ impl Question {
 
 /// The most that is left to an order after its delay, however late it is asked for again.
 const ORDER: Duration = Duration::from_secs(15);
+/// The host takes no stop that has less than six seconds.
+const SHORT_ORDER: Duration = Duration::from_secs(7);
 
 /// The time that the host may take: so much less than ours that its reason for a failure still arrives.
 fn host_time(ours: Duration) -> Duration {

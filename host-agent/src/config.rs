@@ -122,7 +122,7 @@ impl Config {
                 runtime_dir: absolute("runtime-dir", file.runtime_dir, "/run/fence-vmchannel")?,
                 policy_dir: absolute("policy-dir", file.policy_dir, "/etc/fence-vmchannel/policy.d")?,
                 kill_after: seconds("kill-after-seconds", file.kill_after_seconds, 5, 1, 60)?,
-                give_up_after: seconds("give-up-after-seconds", file.give_up_after_seconds, 45, 5, 600)?,
+                give_up_after: seconds("give-up-after-seconds", file.give_up_after_seconds, 45, 6, 600)?,
                 reconcile_every: seconds("reconcile-seconds", file.reconcile_seconds, 30, 1, 3600)?,
                 host_status: file.host_status.check().map_err(|error| error.to_string())?,
                 legacy: file.legacy.map(LegacyPart::check).transpose()?,

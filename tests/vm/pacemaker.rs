@@ -83,12 +83,12 @@ fn pacemaker_hears_of_a_failure_when_a_target_is_foreign_or_cannot_be_killed_and
     let agent = Agent::start(&lab)?;
     let foreign = Guest::named("pm3").in_cluster("other").cheap().start(&lab)?;
     let stuck = Guest::named("pm2").in_cluster("web").cheap().start(&lab)?;
-    let node = node(&lab, "pm1", &format!("{MAP} --option timeout=2"))?;
+    let node = node(&lab, "pm1", &format!("{MAP} --option timeout=7"))?;
     stuck.process()?.freeze()?;
 
     let refused = node.run("stonith_admin --fence node3 --timeout 20")?;
     let unknown = node.run("stonith_admin --fence node9 --timeout 20")?;
-    let in_vain = node.run("stonith_admin --reboot node2 --timeout 20")?;
+    let in_vain = node.run("stonith_admin --reboot node2 --timeout 40")?;
     let history = succeed(&node, "stonith_admin --history '*' --verbose")?;
 
     assert_ne!(refused.exit_code, 0, "{}", refused.output);
@@ -100,6 +100,12 @@ fn pacemaker_hears_of_a_failure_when_a_target_is_foreign_or_cannot_be_killed_and
     let refusals =
         log.iter().filter(|line| ["audit", "refused", "pm3"].iter().all(|part| line.contains(part)));
     assert_eq!(refusals.count(), 2, "Pacemaker asks twice: {}", log.join("\n"));
+    let pid = stuck.pid()?.to_string();
+    assert!(
+        in_vain.output.contains(&pid)
+            || history.output.contains(&pid)
+            || log.iter().any(|line| line.contains(&pid))
+    );
     Ok(())
 }
 

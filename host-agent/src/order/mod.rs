@@ -266,7 +266,9 @@ impl Order {
                 failed(Reason::Timeout, "libvirt did not stop it in time".into())
             }
 
-            (Stopping { .. } | Killing { .. } | Starting(None), NotBegun(reason, why)) => failed(reason, why),
+            (Aborting | Stopping { .. } | Killing { .. } | Starting(None), NotBegun(reason, why)) => {
+                failed(reason, why)
+            }
             (Starting(Some(proof)), NotBegun(_, why)) => (Done(Outcome::Restarted(proof, Err(why))), None),
 
             (Confirming { proof, .. }, Confirmed(Ok(Standing::ShutOff))) => off(power, proof),

@@ -58,6 +58,7 @@ fn all_events() -> Vec<Event> {
         LibvirtIsSilent,
         RunsAgain,
         LookIsOld,
+        NotBegun(Reason::Condemned, why()),
         Event::Found(Found::Nothing(why())),
         FoundAgain(Found::Running),
         FoundAgain(Found::Leaving),

@@ -95,12 +95,12 @@ struct Running {
 
 /// Whether an order to stop its target could find that nobody waits for it any more before it has begun. It would keep its place until
 /// then, and all others that want the target stopped from getting one, over and over.
-fn is_hasty(permit: &Permit, request: &Request) -> bool {
+pub(crate) fn is_hasty(permit: &Permit, request: &Request) -> bool {
     permit.power() != Power::On && request.timeout < STOP_TIMEOUT_MIN
 }
 
-const HASTY: &str = "an off or a reboot needs a timeout_ms of at least 6000 (in the client, a timeout of 7 s): libvirt may take so long to \
-                     tell how its target runs";
+const HASTY: &str = "nothing was done: less than 6 s were left for it, and libvirt may take so long to tell how the target runs; give the \
+                     client a timeout of at least 10 s";
 
 impl Orders {
     /// Orders on this hypervisor, each carried out as a task sent to `work`. Those that the journal tells of as open go on;
@@ -162,7 +162,7 @@ impl Orders {
             return Taken::Verdict(Verdict::failed(Reason::Busy, why));
         }
         let decision = if is_new && is_hasty(&permit, request) {
-            Decision::Refuse(Reason::BadRequest, HASTY)
+            Decision::Refuse(Reason::Timeout, HASTY)
         } else {
             state.arbiter.accept(&application, now)
         };

@@ -22,7 +22,7 @@ use crate::domain::Domain;
 use crate::identity::{Caller, Guest};
 use crate::inventory::{glance, look};
 use crate::list::Listing;
-use crate::orders::Taken;
+use crate::orders::{Taken, is_hasty};
 use crate::policy::{Action, Claim, Permit, Refusal};
 use crate::reply;
 use crate::router::{Route, route};
@@ -200,7 +200,7 @@ impl<'a> Session<'a> {
             return Pending::Taken(id, at_once(verdict));
         }
         let (Route::Here, orders) = (route(&permit), self.agent.orders.clone());
-        if request.delay.is_zero() || before.is_some() {
+        if request.delay.is_zero() || before.is_some() || is_hasty(&permit, request) {
             return Pending::Taken(id, orders.accept(permit, request));
         }
         let (rules, domains) = (self.agent.policy.clone(), self.agent.inventory.clone());

@@ -3,11 +3,11 @@
 use std::time::Duration;
 
 use fence_vmchannel_host_agent::hypervisor::simulated::Entry;
-use fence_vmchannel_protocol::{Evidence, PowerState, Reason, Request, Ruling};
+use fence_vmchannel_protocol::{Evidence, Power, PowerState, Reason, Request, Ruling};
 
 use crate::agent::{Agent, domain, uuid_of};
 use crate::clock::pass;
-use crate::guest::{Guest, off};
+use crate::guest::{Guest, off, power};
 
 /// libvirt takes a second to stop it.
 async fn beside_a_slow_one() -> Agent {
@@ -117,6 +117,9 @@ async fn what_nobody_waits_for_any_more_is_not_begun() {
         assert_eq!(verdict.ruling, Ruling::Failed(Reason::Timeout));
         assert!(agent.runs("web2"), "who asks next hears of what is then");
         assert_eq!(agent.orders(), [""; 0], "nor is its migration ended");
+        agent.host().migrates(None);
+        let anew = agent.guest("web1").await.asks(&power(Power::Reboot, "web2")).await;
+        assert_eq!(anew.evidence, Some(Evidence::ProcessGone), "it keeps no place: {anew:?}");
     }
 }
 

@@ -31,12 +31,12 @@ fn put(path: &Path, text: &str, force: bool) -> io::Result<()> {
     let beside = path.with_extension(format!("toml.new-{}", std::process::id()));
     // Its name can be guessed: what is there already, perhaps a link, is not written to.
     let unfinished = File::options().write(true).create_new(true).open(&beside);
-    unfinished.and_then(|mut file| file.write_all(text.as_bytes()))?;
-    let done = match force {
+    let written = unfinished?.write_all(text.as_bytes());
+    let done = written.and_then(|()| match force {
         true => std::fs::rename(&beside, path),
         // Fails where somebody made the file in the meantime.
         false => std::fs::hard_link(&beside, path),
-    };
+    });
     let _ = std::fs::remove_file(&beside);
     done
 }
