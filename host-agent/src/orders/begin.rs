@@ -20,8 +20,8 @@ use crate::journal::Asked;
 use crate::order::{Event, Order, Step};
 
 /// How long, and how often, a start is tried again while libvirt is away.
-const START_PATIENCE: Duration = Duration::from_secs(10);
-const RETRY_START: Duration = Duration::from_millis(250);
+pub(super) const START_PATIENCE: Duration = Duration::from_secs(10);
+pub(super) const RETRY_START: Duration = Duration::from_millis(250);
 
 impl Carrier {
     /// Whether somebody still waits for the order's first act on this run of its target, and may want it. What was proven off is

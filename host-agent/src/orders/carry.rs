@@ -16,6 +16,7 @@ use tokio::sync::watch;
 use tokio::time::{Instant, sleep, sleep_until};
 
 use super::Orders;
+use super::begin::{RETRY_START, START_PATIENCE};
 use super::errand::Errand;
 use super::find::{SECOND_LOOK_WITHIN, ask_for_job, find, runs_again};
 use super::open::{OpenOrder, View};
@@ -291,7 +292,16 @@ impl Carrier {
             };
             match domain {
                 Some(domain) => {
-                    let found = find(&*orders.hypervisor, &permit, &domain, (&recipe, &asked)).await;
+                    let mut found = find(&*orders.hypervisor, &permit, &domain, (&recipe, &asked)).await;
+                    let patience = Instant::now() + START_PATIENCE;
+                    let may_be_starting =
+                        |found: &Brought| before.as_ref().is_some_and(|before| before.may_be_starting(found));
+                    while may_be_starting(&found) && Instant::now() < patience {
+                        sleep(RETRY_START).await;
+                        let now = orders.inventory.borrow().get(permit.target()).cloned();
+                        let domain = now.unwrap_or_else(|| domain.clone());
+                        found = find(&*orders.hypervisor, &permit, &domain, (&recipe, &asked)).await;
+                    }
                     before.map_or(found.clone(), |before| before.only_what_it_was_about(&permit, found))
                 }
                 None => (Event::Found(Found::Nothing("the domain is no longer known".into())), None),
