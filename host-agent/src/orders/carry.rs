@@ -18,7 +18,7 @@ use tokio::time::{Instant, sleep, sleep_until};
 use super::Orders;
 use super::begin::{RETRY_START, START_PATIENCE};
 use super::errand::Errand;
-use super::find::{SECOND_LOOK_WITHIN, ask_for_job, find, runs_again};
+use super::find::{SECOND_LOOK_WITHIN, UNCLEAR_PATIENCE, ask_for_job, find, may_be_starting, runs_again};
 use super::open::{OpenOrder, View};
 use crate::audit::Ended;
 use crate::domain::{Domain, Instance, InstanceId, Standing};
@@ -292,11 +292,11 @@ impl Carrier {
             };
             match domain {
                 Some(domain) => {
+                    let is_proven = before.as_ref().is_some_and(|before| before.off.is_some());
+                    let patience = if before.is_some() { START_PATIENCE } else { UNCLEAR_PATIENCE };
+                    let patience = Instant::now() + patience;
                     let mut found = find(&*orders.hypervisor, &permit, &domain, (&recipe, &asked)).await;
-                    let patience = Instant::now() + START_PATIENCE;
-                    let may_be_starting =
-                        |found: &Brought| before.as_ref().is_some_and(|before| before.may_be_starting(found));
-                    while may_be_starting(&found) && Instant::now() < patience {
+                    while may_be_starting(is_proven, &found) && Instant::now() < patience {
                         sleep(RETRY_START).await;
                         let now = orders.inventory.borrow().get(permit.target()).cloned();
                         let domain = now.unwrap_or_else(|| domain.clone());

@@ -137,26 +137,6 @@ impl Before {
         }
     }
 
-    /// Whether libvirt is perhaps still at the start that the agent of before asked for.
-    pub(super) fn may_be_starting(&self, (event, _): &Brought) -> bool {
-        let is_unclear = |standing: Standing, proof: Option<Proof>| match standing {
-            Standing::ShutOff => proof.is_none(),
-            Standing::Moved => false,
-            Standing::Active | Standing::Leaving | Standing::Crashed | Standing::Unclear => true,
-        };
-        let is_unsettled = |found: &Found| match found {
-            Found::NotRunning(standing, proof) => is_unclear(*standing, *proof),
-            Found::Ending => true,
-            Found::Running
-            | Found::Leaving
-            | Found::Arriving
-            | Found::Unattended
-            | Found::Forgotten
-            | Found::Nothing(_) => false,
-        };
-        self.off.is_some() && matches!(event, Event::Found(found) if is_unsettled(found))
-    }
-
     /// What was found, unless nothing may be done about it: it is another run than the one that the order was about, or
     /// nobody waits for the order any more.
     pub(super) fn only_what_it_was_about(&self, permit: &Permit, (event, instance): Brought) -> Brought {

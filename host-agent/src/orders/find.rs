@@ -167,6 +167,29 @@ async fn look_without_process(
     }
 }
 
+/// How long a target is looked at until libvirt, which may be just starting it, says clearly how it is.
+pub(super) const UNCLEAR_PATIENCE: Duration = Duration::from_secs(3);
+
+/// Whether it is perhaps just being started. So is, for all that is known, what an agent of before had proven off and was to start, as long
+/// as it is neither off nor on.
+pub(super) fn may_be_starting(is_proven: bool, (event, _): &Brought) -> bool {
+    let Event::Found(found) = event else { return false };
+    match found {
+        Found::NotRunning(Standing::Unclear, _) => true,
+        Found::NotRunning(Standing::ShutOff, proof) => is_proven && proof.is_none(),
+        Found::NotRunning(Standing::Active | Standing::Leaving | Standing::Crashed, _) | Found::Ending => {
+            is_proven
+        }
+        Found::NotRunning(Standing::Moved, _)
+        | Found::Running
+        | Found::Leaving
+        | Found::Arriving
+        | Found::Unattended
+        | Found::Forgotten
+        | Found::Nothing(_) => false,
+    }
+}
+
 /// Whether the end of a process that libvirt's files do not tell of would mean that the domain is off. One that moved, or is
 /// moving, runs on another host, whatever is left of it here.
 fn may_be_ours(standing: Standing) -> bool {
