@@ -39,7 +39,7 @@ fn a_reboot_takes_the_configuration_that_was_changed_meanwhile() -> Result<()> {
 #[test]
 fn what_libvirt_calls_shut_off_while_its_process_lives_is_on_and_never_off() -> Result<()> {
     let lab = Lab::start()?;
-    let _agent = Agent::start_with(&lab, "kill-after-seconds = 1\ngive-up-after-seconds = 5\n")?;
+    let _agent = Agent::start_with(&lab, "kill-after-seconds = 1\ngive-up-after-seconds = 6\n")?;
     let mut asker = Asker::in_cluster(&lab, "dead1", "web")?;
     let target = Guest::named("dead2").in_cluster("web").cheap().start(&lab)?;
     let process = target.process()?;

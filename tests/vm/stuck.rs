@@ -78,7 +78,7 @@ fn a_target_in_state_d_is_a_failure_that_names_it_in_time_and_the_truth_is_told_
 #[test]
 fn a_target_whose_disk_never_answers_is_never_called_off_while_a_thread_of_it_lives() -> Result<()> {
     let lab = Lab::start()?;
-    let _agent = Agent::start_with(&lab, "kill-after-seconds = 1\ngive-up-after-seconds = 5\n")?;
+    let _agent = Agent::start_with(&lab, "kill-after-seconds = 1\ngive-up-after-seconds = 6\n")?;
     let mut asker = Asker::in_cluster(&lab, "disk1", "web")?;
     let disk = SilentDisk::mount(&lab)?;
     let hung = Guest::named("disk2").in_cluster("web").cheap().with_disk(SilentDisk::PATH).start(&lab)?;

@@ -62,6 +62,8 @@ pub enum Found {
     NotRunning(Standing, Option<Proof>),
     /// libvirt does not know it, and no process has its UUID.
     Forgotten,
+    /// Its process could not be looked for.
+    Unseen,
     /// Nothing could be learned.
     Nothing(String),
 }
@@ -340,6 +342,7 @@ fn after_look(power: Power, found: Found) -> (State, Option<Step>) {
         ),
         (Power::On, Found::Ending) => failed(Reason::Busy, "it is just ending: ask again".into()),
         (_, Found::Forgotten) => failed(Reason::UnknownState, "libvirt does not know this domain".into()),
+        (_, Found::Unseen) => failed(Reason::UnknownState, UNSEEN.into()),
         (_, Found::Nothing(why)) => failed(Reason::UnknownState, why),
     }
 }
@@ -350,7 +353,7 @@ fn after_second_look(power: Power, found: Found) -> (State, Option<Step>) {
     let kill = |doubt| (Killing { doubt, trouble: None }, Some(Step::Kill));
     match found {
         Found::Running => kill(Doubt::None),
-        Found::Unattended | Found::Nothing(_) => kill(Doubt::Old),
+        Found::Unattended | Found::Unseen | Found::Nothing(_) => kill(Doubt::Old),
         Found::Ending | Found::Forgotten | Found::NotRunning(..) => kill(Doubt::Ending),
         found @ (Found::Leaving | Found::Arriving) => after_look(power, found),
     }
@@ -370,9 +373,12 @@ fn after_restart(proof: Proof, found: Found) -> (State, Option<Step>) {
             not_started(proof, "it was started, and is not seen to run: it is still starting, or just ending")
         }
         Found::NotRunning(..) => not_started(proof, "what libvirt says does not fit its processes"),
+        Found::Unseen => not_started(proof, UNSEEN),
         Found::Nothing(why) => not_started(proof, &why),
     }
 }
+
+const UNSEEN: &str = "its process could not be looked for";
 
 fn not_started(proof: Proof, why: &str) -> (State, Option<Step>) {
     (Done(Outcome::Restarted(proof, Err(why.to_owned()))), None)

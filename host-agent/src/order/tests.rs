@@ -76,6 +76,7 @@ fn all_events() -> Vec<Event> {
     events.extend(standings.map(|standing| Event::Found(Found::NotRunning(standing, None))));
     events.extend(
         [
+            Found::Unseen,
             Found::Nothing(why()),
             Found::Running,
             Found::Leaving,

@@ -18,7 +18,7 @@ use tokio::time::{Instant, sleep, sleep_until};
 use super::Orders;
 use super::begin::{RETRY_START, START_PATIENCE};
 use super::errand::Errand;
-use super::find::{SECOND_LOOK_WITHIN, UNCLEAR_PATIENCE, ask_for_job, find, may_be_starting, runs_again};
+use super::find::{SECOND_LOOK_WITHIN, UNCLEAR_PATIENCE, ask_for_job, find, is_unsettled, runs_again};
 use super::open::{OpenOrder, View};
 use crate::audit::Ended;
 use crate::domain::{Domain, Instance, InstanceId, Standing};
@@ -296,7 +296,7 @@ impl Carrier {
                     let patience = if before.is_some() { START_PATIENCE } else { UNCLEAR_PATIENCE };
                     let patience = Instant::now() + patience;
                     let mut found = find(&*orders.hypervisor, &permit, &domain, (&recipe, &asked)).await;
-                    while may_be_starting(is_proven, &found) && Instant::now() < patience {
+                    while is_unsettled(is_proven, &found) && Instant::now() < patience {
                         sleep(RETRY_START).await;
                         let now = orders.inventory.borrow().get(permit.target()).cloned();
                         let domain = now.unwrap_or_else(|| domain.clone());

@@ -69,13 +69,14 @@ pub(super) async fn find(
         | Found::Unattended
         | Found::NotRunning(..)
         | Found::Forgotten
+        | Found::Unseen
         | Found::Nothing(_)) => found,
     };
     (Event::Found(found), Some(instance))
 }
 
 fn not_looked_for() -> Event {
-    Event::Found(Found::Nothing("its process could not be looked for".into()))
+    Event::Found(Found::Unseen)
 }
 
 /// How long libvirt may take to tell how to start a domain again.
@@ -167,16 +168,17 @@ async fn look_without_process(
     }
 }
 
-/// How long a target is looked at until libvirt, which may be just starting it, says clearly how it is.
+/// How long a target is looked at until it is clear how it is.
 pub(super) const UNCLEAR_PATIENCE: Duration = Duration::from_secs(3);
 
-/// Whether it is perhaps just being started. So is, for all that is known, what an agent of before had proven off and was to start, as long
-/// as it is neither off nor on.
-pub(super) fn may_be_starting(is_proven: bool, (event, _): &Brought) -> bool {
+/// Whether another look may be clearer: libvirt is perhaps just starting it, or a process that is just becoming a QEMU, this one or
+/// another, could not be read. What an agent of before had proven off and was to start may be at its start as long as it is neither off
+/// nor on.
+pub(super) fn is_unsettled(is_proven: bool, (event, _): &Brought) -> bool {
     let Event::Found(found) = event else { return false };
     match found {
-        Found::NotRunning(Standing::Unclear, _) => true,
-        Found::NotRunning(Standing::ShutOff, proof) => is_proven && proof.is_none(),
+        Found::NotRunning(Standing::Unclear, _) | Found::Unseen => true,
+        Found::NotRunning(Standing::ShutOff, proof) => proof.is_none(),
         Found::NotRunning(Standing::Active | Standing::Leaving | Standing::Crashed, _) | Found::Ending => {
             is_proven
         }
