@@ -31,6 +31,8 @@ pub(crate) struct Recorder {
     preparing: watch::Sender<Option<usize>>,
     /// What is being copied to another host.
     migrating: watch::Sender<Option<Uuid>>,
+    /// A process that is just becoming a QEMU cannot be read.
+    unreadable: watch::Sender<bool>,
 }
 
 /// How long the agent waits for what libvirt knows of one domain.
@@ -49,6 +51,7 @@ impl Recorder {
             start: Mutex::default(),
             preparing: watch::channel(None).0,
             migrating: watch::channel(None).0,
+            unreadable: watch::channel(false).0,
         }
     }
 
@@ -113,6 +116,11 @@ impl Recorder {
         self.preparing.send_replace(Some(0));
     }
 
+    /// Some process cannot be read, so that no domain is known to have none; or all can.
+    pub(crate) fn has_one_that_cannot_be_read(&self, has: bool) {
+        self.unreadable.send_replace(has);
+    }
+
     /// It is being copied to another host, of which no event tells, or that is over.
     pub(crate) fn migrates(&self, uuid: Option<Uuid>) {
         self.migrating.send_replace(uuid);
@@ -171,7 +179,8 @@ impl Hypervisor for Recorder {
     }
 
     async fn process_of(&self, uuid: Uuid, age: Duration) -> Sighting {
-        self.simulated.process_of(uuid, age).await
+        let seen = self.simulated.process_of(uuid, age).await;
+        if seen == Sighting::Absent && *self.unreadable.borrow() { Sighting::Unsure } else { seen }
     }
 
     fn instance_again(&self, id: InstanceId) -> Sighting {

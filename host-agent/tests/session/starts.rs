@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use fence_vmchannel_host_agent::hypervisor::simulated::Entry;
-use fence_vmchannel_protocol::{Power, PowerState, Reason, Ruling};
+use fence_vmchannel_protocol::{Evidence, Power, PowerState, Reason, Ruling};
 
 use crate::agent::{Agent, domain};
 use crate::clock::pass;
@@ -93,4 +93,18 @@ async fn a_reboot_of_what_was_off_is_not_joined_while_it_starts() {
     let late = other.asks_reboot("web3").await;
 
     assert_eq!(late.ruling, Ruling::Refused(Reason::Busy), "the proof is older than its question");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_could_not_be_looked_for_is_looked_for_again() {
+    let agent = beside_one_that_is_off().await;
+    let (mut guest, asked) = (agent.guest("web1").await, off("web3"));
+    agent.host().has_one_that_cannot_be_read(true);
+
+    guest.sends(&asked);
+    pass(Duration::from_secs(1)).await;
+    agent.host().has_one_that_cannot_be_read(false); // it has become what it was to be
+    let verdict = guest.hears_of(&asked).await.verdict;
+
+    assert_eq!(verdict.evidence, Some(Evidence::NeverRanHere), "{verdict:?}");
 }
