@@ -40,13 +40,13 @@ fn a_target_that_is_stopped_is_off_within_the_grace_and_a_second() -> Result<()>
 fn a_target_in_state_d_is_a_failure_that_names_it_in_time_and_the_truth_is_told_when_it_is_over() -> Result<()>
 {
     let lab = Lab::start()?;
-    let _agent = Agent::start_with(&lab, "kill-after-seconds = 1\ngive-up-after-seconds = 6\n")?;
+    let _agent = Agent::start_with(&lab, "kill-after-seconds = 1\ngive-up-after-seconds = 10\n")?;
     let mut asker = Asker::in_cluster(&lab, "frozen1", "web")?;
     let frozen = Guest::named("frozen2").in_cluster("web").cheap().start(&lab)?;
     let process = frozen.process()?;
     process.freeze()?;
 
-    let hurried = request(Ask::Power(Power::Off, target(&frozen)?), Duration::from_secs(4))?;
+    let hurried = request(Ask::Power(Power::Off, target(&frozen)?), Duration::from_secs(6))?;
     let in_a_hurry = asker.ask(&hurried)?;
     let patient = asker.power(Power::Off, &frozen, PATIENCE)?;
     let meanwhile = asker.status(&frozen, PATIENCE)?;
@@ -56,18 +56,18 @@ fn a_target_in_state_d_is_a_failure_that_names_it_in_time_and_the_truth_is_told_
     let repeated = asker.ask(&hurried)?;
     let afterwards = asker.power(Power::Off, &frozen, PATIENCE)?;
 
-    println!("of 4 s: {:?} after {:?}, {}", in_a_hurry.verdict.ruling, in_a_hurry.took, detail(&in_a_hurry));
+    println!("of 6 s: {:?} after {:?}, {}", in_a_hurry.verdict.ruling, in_a_hurry.took, detail(&in_a_hurry));
     println!("of 20 s: {:?} after {:?}, {}", patient.verdict.ruling, patient.took, detail(&patient));
     println!("progress heard after {:?}", in_a_hurry.progress);
     assert_eq!(in_a_hurry.verdict.ruling, Ruling::Failed(Reason::Timeout), "{in_a_hurry:?}");
-    assert!(in_a_hurry.took < Duration::from_millis(4500), "no later than it was asked for");
+    assert!(in_a_hurry.took < Duration::from_millis(6500), "no later than it was asked for");
     assert_eq!(patient.verdict.ruling, Ruling::Failed(Reason::CannotKill), "{patient:?}");
     let state = format!("QEMU pid {} in state D (disk sleep), waiting in ", process.pid);
     for answer in [&in_a_hurry, &patient] {
         assert!(detail(answer).contains(&state), "{answer:?}");
     }
     let told: Vec<Phase> = in_a_hurry.progress.iter().map(|(phase, _)| *phase).collect();
-    assert_eq!(told.len(), 3, "after 1, 2 and 3 s: {in_a_hurry:?}");
+    assert_eq!(told.len(), 5, "after each second: {in_a_hurry:?}");
     assert_eq!(told.last(), Some(&Phase::Killing), "{in_a_hurry:?}");
     assert!(lived && meanwhile.verdict.state == Some(PowerState::On), "{meanwhile:?}");
     assert_eq!(repeated.verdict, in_a_hurry.verdict, "what was answered stays answered");

@@ -179,16 +179,15 @@ pub(super) fn is_unsettled(is_proven: bool, (event, _): &Brought) -> bool {
     match found {
         Found::NotRunning(Standing::Unclear, _) | Found::Unseen => true,
         Found::NotRunning(Standing::ShutOff, proof) => proof.is_none(),
-        Found::NotRunning(Standing::Active | Standing::Leaving | Standing::Crashed, _) | Found::Ending => {
-            is_proven
-        }
+        Found::NotRunning(Standing::Active | Standing::Leaving | Standing::Crashed, _)
+        | Found::Ending
+        | Found::Nothing(_) => is_proven,
         Found::NotRunning(Standing::Moved, _)
         | Found::Running
         | Found::Leaving
         | Found::Arriving
         | Found::Unattended
-        | Found::Forgotten
-        | Found::Nothing(_) => false,
+        | Found::Forgotten => false,
     }
 }
 
