@@ -102,18 +102,17 @@ impl State {
             known.is_open && known.target == Some(machine) && power
         };
         let waits = |known: &Known| run.zip(known.gave_up).is_none_or(|(run, runs)| run < runs);
+        // Who joined late has the order for itself, once the others were told of what is proven to them.
+        let is_member = |by: usize| self.machines[by].cluster == self.machines[machine].cluster;
+        let joined =
+            |by: usize, known: &Known| Some(by) != asker && is_member(by) && fits(known) && waits(known);
+        let is_joined = self.oracle.known.iter().any(|((by, _), known)| joined(*by, known));
         let is_waited_for = self.oracle.known.values().any(|known| fits(known) && waits(known));
         let mut of =
             self.oracle.known.iter().filter(|((by, _), known)| asker.is_none_or(|a| a == *by) && fits(known));
         let Some(first) = of.next().map(|(_, known)| known.first).filter(|_| is_waited_for) else {
-            // An end that could not be written is not known to a restarted agent. Who joined late has the order for itself, once
-            // the others were told of what is proven to them.
-            let is_member = |by: usize| self.machines[by].cluster == self.machines[machine].cluster;
-            let is_joined = || {
-                let mut all = self.oracle.known.iter();
-                all.any(|((by, _), known)| is_member(*by) && fits(known) && waits(known))
-            };
-            if self.oracle.forgot || is_joined() {
+            // An end that could not be written is not known to a restarted agent.
+            if self.oracle.forgot || is_joined {
                 return;
             }
             return self
@@ -126,7 +125,7 @@ impl State {
         };
         let is_condemned = self.oracle.condemned.get(&by).is_some_and(|at| *at < first);
         // An order whose end could not be written goes on after a restart.
-        if asker != Some(machine) && is_condemned && !self.oracle.forgot {
+        if asker != Some(machine) && is_condemned && !is_joined && !self.oracle.forgot {
             return self.wrong(|s| {
                 format!("the agent {what} {} for run {by}, which was condemned", s.name(machine))
             });
