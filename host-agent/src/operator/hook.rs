@@ -102,6 +102,8 @@ fn in_words(seconds: u64) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::path::{Path, PathBuf};
+
     use super::*;
 
     fn text(report: &impl Report) -> String {
@@ -110,15 +112,19 @@ mod tests {
         String::from_utf8(out).unwrap()
     }
 
+    fn setup(directory: &Path, program: Option<PathBuf>) -> Setup {
+        Setup {
+            hooks_dir: directory.join("hooks"),
+            runtime_dir: directory.to_owned(),
+            program,
+            pid_files: Vec::new(),
+        }
+    }
+
     #[test]
     fn a_host_without_the_hook_is_told_what_to_do_and_is_not_well() {
         let directory = tempfile::tempdir().unwrap();
-        let setup = Setup {
-            hooks_dir: directory.path().join("hooks"),
-            runtime_dir: directory.path().to_owned(),
-            program: None,
-            pid_files: Vec::new(),
-        };
+        let setup = setup(directory.path(), None);
 
         let report = install::status(&setup).unwrap();
 
@@ -136,12 +142,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let program = directory.path().join("program");
         std::fs::write(&program, "#!/bin/sh\n").unwrap();
-        let setup = Setup {
-            hooks_dir: directory.path().join("hooks"),
-            runtime_dir: directory.path().to_owned(),
-            program: Some(program),
-            pid_files: Vec::new(),
-        };
+        let setup = setup(directory.path(), Some(program));
 
         let report = install::install(&setup, false, false).unwrap();
 
@@ -161,12 +162,7 @@ mod tests {
     #[test]
     fn a_reload_that_libvirt_did_not_notice_is_no_success() {
         let directory = tempfile::tempdir().unwrap();
-        let setup = Setup {
-            hooks_dir: directory.path().join("hooks"),
-            runtime_dir: directory.path().to_owned(),
-            program: Some("/bin/true".into()),
-            pid_files: Vec::new(),
-        };
+        let setup = setup(directory.path(), Some("/bin/true".into()));
         let told = install::install(&setup, false, false).unwrap();
         let unheard = StatusReport { state: State::NotNoticed, ..told.status.clone() };
         let not_told = ChangeReport { status: unheard.clone(), ..told };
