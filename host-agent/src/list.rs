@@ -5,6 +5,8 @@
 //! Invariant: a list is made in small parts, between which others are answered and of which all guests together get only so
 //! many, and the larger steps one after the other; so what many guests list over and over delays only lists.
 
+pub(crate) mod names;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -30,6 +32,7 @@ const LINES: usize = 4;
 
 /// A list that is to be made.
 pub(crate) struct Listing {
+    asked: Instant,
     caller: Caller,
     hypervisor: Arc<dyn Hypervisor>,
     inventory: watch::Receiver<Arc<Inventory>>,
@@ -38,10 +41,10 @@ pub(crate) struct Listing {
 }
 
 impl Listing {
-    /// A list for this caller.
+    /// A list for this caller, who asks now.
     pub(crate) fn of(agent: &Agent, caller: Caller) -> Self {
         let Agent { hypervisor, inventory, policy, board, .. } = agent.clone();
-        Self { caller, hypervisor, inventory, policy, board }
+        Self { asked: Instant::now(), caller, hypervisor, inventory, policy, board }
     }
 
     /// The lines of a v2 answer.
@@ -64,13 +67,13 @@ impl Listing {
         let visible = self.visible().await;
         let until = Instant::now() + PATIENCE;
         self.board.turns().line_up().await;
-        let named = self.hypervisor.named_now();
+        let named = self.board.names().since(self.asked, || self.hypervisor.named_now());
         let mut items = Vec::with_capacity(visible.len());
         for part in visible.chunks(PART) {
             self.board.pace().await;
             let part = self.as_they_are(part);
             let patience = until.saturating_duration_since(Instant::now());
-            let asked = (&part[..], named.as_ref());
+            let asked = (&part[..], named.as_deref());
             let states = look_at_all(&*self.hypervisor, &self.inventory, asked, patience).await;
             let named = part.iter().zip(states);
             items.extend(named.map(|(domain, state)| Item {
@@ -138,7 +141,8 @@ mod tests {
         let caller = Caller::Guest(Guest::recognise(&hypervisor, &domains[0], 0).unwrap());
         let (published, inventory) = watch::channel(Arc::new(domains.clone().into_iter().collect()));
         let (hypervisor, policy) = (Arc::new(hypervisor), watch::channel(Arc::default()).1);
-        (Listing { caller, hypervisor, inventory, policy, board: Board::default() }, domains, published)
+        let (asked, board) = (Instant::now(), Board::default());
+        (Listing { asked, caller, hypervisor, inventory, policy, board }, domains, published)
     }
 
     #[tokio::test]

@@ -16,6 +16,7 @@ use super::tend::Door;
 use super::turns::Turns;
 use crate::audit::Quota;
 use crate::domain::ChannelSpec;
+use crate::list::names::Names;
 
 /// Parts of long answers in a second, and at once; each takes some 50 us.
 const PARTS: (u32, u32) = (2000, 400);
@@ -59,12 +60,13 @@ struct Shared {
     /// Whoever has it has its turn; it goes to the others in the order in which they came.
     parts: tokio::sync::Mutex<Bucket>,
     turns: Turns,
+    names: Names,
 }
 
 impl Default for Shared {
     fn default() -> Self {
-        let (places, in_use, shortage, turns) = Default::default();
-        Self { places, in_use, shortage, turns, parts: Bucket::new(PARTS).into() }
+        let (places, in_use, shortage, turns, names) = Default::default();
+        Self { places, in_use, shortage, turns, names, parts: Bucket::new(PARTS).into() }
     }
 }
 
@@ -73,6 +75,11 @@ impl Board {
     #[must_use]
     pub fn turns(&self) -> &Turns {
         &self.0.turns
+    }
+
+    /// What libvirt's files tell of, for all lists.
+    pub(crate) fn names(&self) -> &Names {
+        &self.0.names
     }
 
     /// How this channel is.

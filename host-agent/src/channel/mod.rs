@@ -41,6 +41,12 @@ pub const READS: (u32, u32) = (40, 100);
 const READ_COST: Duration = Duration::from_micros(12);
 /// So many at most.
 const DEAREST: u32 = 32;
+/// So many at least where dear bytes are left, which makes a guest one that asks much; but not for long, since one read may take
+/// long by chance.
+const ENOUGH: u32 = READS.1 / 10 + 2;
+/// What brought a whole frame, which is counted for itself, counts as one read as long as it cost no more than so many: on a busy
+/// host every read takes that long, and who asks no more than it may is not one of those that ask much for that.
+const OF_A_FRAME: u32 = 4;
 /// Bytes taken at once, and then so many more at a time as long as that is cheap, as with a line that came in one. Bytes that were written
 /// one by one can take 10 us each, the next ones are written meanwhile, and they may follow cheap ones.
 const PIECE: usize = 64;
@@ -57,6 +63,14 @@ const GATHER: Duration = Duration::from_millis(2);
 const SILENCE: Duration = Duration::from_secs(1);
 /// How long replies may wait for a guest that does not read them.
 const WRITE_PATIENCE: Duration = Duration::from_secs(30);
+
+/// What a read came to.
+struct Read {
+    /// As so many reads it counts.
+    worth: u32,
+    /// Dear bytes are left.
+    is_dear: bool,
+}
 
 /// How much is read at a time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -255,7 +269,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Channel<S> {
     /// Whether anything comes of a guest whose turn was over before: its first byte tells, and waits for the next turn.
     fn poll_knock(&mut self, cx: &mut Context<'_>) -> Poll<Result<Heard, Ended>> {
         if self.inbox.is_empty() {
-            ready!(self.poll_read_or_silence(cx, Most::OneByte))?;
+            let read = ready!(self.poll_read_or_silence(cx, Most::OneByte))?;
+            self.reads.take_many(read.worth);
             self.is_midway = false; // what belongs to it is there, or comes before the turn does
         }
         Poll::Ready(Ok(Heard::Enough))
@@ -272,8 +287,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Channel<S> {
         if is_used_up && read.is_pending() {
             return Poll::Ready(Ok(Heard::Enough)); // it may have been half a struct
         }
-        let is_dear = ready!(read);
+        let Read { worth, is_dear } = ready!(read);
         let frame = self.next_frame();
+        let is_usual = frame.is_some() && worth <= OF_A_FRAME;
+        self.reads.take_many(if is_usual { u32::from(!is_used_up) } else { worth });
         self.is_midway = is_dear || frame.is_none();
         Poll::Ready(Ok(frame.map_or(Heard::Enough, Heard::Frame)))
     }
@@ -298,7 +315,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Channel<S> {
         frame.inspect(|frame| self.begin_line(frame))
     }
 
-    fn poll_read_or_silence(&mut self, cx: &mut Context<'_>, most: Most) -> Poll<Result<bool, Ended>> {
+    fn poll_read_or_silence(&mut self, cx: &mut Context<'_>, most: Most) -> Poll<Result<Read, Ended>> {
         let read = self.poll_read(cx, most);
         if read.is_pending() && self.silent_at().is_some_and(|silent| silent <= Instant::now()) {
             self.decoder.silence();
@@ -306,9 +323,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Channel<S> {
         read
     }
 
-    /// The bytes that came: one, or piece by piece until they have cost so much; tells whether dear ones are left. By way of the
-    /// stack: a guest that is silent costs no memory for what it might say.
-    fn poll_read(&mut self, cx: &mut Context<'_>, most: Most) -> Poll<Result<bool, Ended>> {
+    /// The bytes that came: one, or piece by piece until they have cost so much. By way of the stack: a guest that is silent costs
+    /// no memory for what it might say.
+    fn poll_read(&mut self, cx: &mut Context<'_>, most: Most) -> Poll<Result<Read, Ended>> {
         let (mut chunk, mut count) = ([0; CHUNK], 0);
         let before = (self.used)();
         let (mut piece, cost) = match most {
@@ -335,14 +352,14 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Channel<S> {
             }
             piece = NEXT_PIECE;
         };
-        self.reads.take_many(match most {
+        let worth = match most {
             Most::OneByte => 1,
-            Most::Worth(_) if is_dear => DEAREST, // the next ones wait for a turn from the first byte on
+            Most::Worth(_) if is_dear => worth.max(ENOUGH), // the next ones wait for a turn from the first byte on
             Most::Worth(_) => worth,
-        });
+        };
         self.heard_at = Instant::now();
         self.inbox.extend_from_slice(chunk.get(..count).unwrap_or_default());
-        Poll::Ready(Ok(is_dear))
+        Poll::Ready(Ok(Read { worth, is_dear }))
     }
 
     /// Writes what waits; ready when all of it is written.
