@@ -1,12 +1,14 @@
 use std::time::Duration;
 
+use fence_vmchannel_protocol::encode_line;
 use futures_util::FutureExt;
 use tempfile::TempDir;
-use tokio::io::AsyncReadExt;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
 use tokio::sync::{mpsc, watch};
 
 use super::*;
+use crate::channel::REQUESTS;
 use crate::channel::board::Board;
 use crate::channel::tend::QUIET;
 use crate::domain::Standing;
@@ -183,6 +185,32 @@ async fn a_domain_that_started_has_a_task_and_its_guest_is_served() {
     assert_eq!(stage.agent.board.of(uuid(1), &spec).to_string(), "served");
     stage.pass(QUIET * 3).await;
     assert!(stage.has_task(1), "as long as somebody is there");
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_connects_over_and_over_may_not_ask_more_for_that() {
+    let mut stage = Stage::with(1).await;
+    stage.settle().await;
+    stage.host.run(uuid(0)).unwrap();
+    stage.look().await;
+
+    let (mut answers, mut number) = (0, 0);
+    for _ in 0..10 {
+        let mut guest = UnixStream::connect(stage.socket(0)).await.unwrap();
+        let questions = (0..REQUESTS.1).map(|_| {
+            number += 1;
+            let id = format!("{number:032x}");
+            encode_line(&HashMap::from([("id", &*id), ("op", "whoami")])).unwrap()
+        });
+        guest.write_all(&questions.collect::<Vec<_>>().concat()).await.unwrap();
+        stage.settle().await;
+        let mut said = vec![0; 64 * 1024];
+        let count = guest.read(&mut said).now_or_never().map_or(0, Result::unwrap);
+        answers += said[..count].split(|byte| *byte == b'\n').count() - 1;
+    }
+
+    let at_once = REQUESTS.1 as usize;
+    assert!((at_once..at_once + 10).contains(&answers), "{answers}");
 }
 
 #[tokio::test(start_paused = true)]

@@ -24,7 +24,7 @@ use heard::Heard;
 use waiting::{Waiting, line_of};
 
 /// Serves a guest until its channel ends.
-pub async fn serve<S>(mut channel: Channel<S>, guest: &Guest, agent: &Agent, quota: &Quota) -> Ended
+pub async fn serve<S>(channel: &mut Channel<S>, guest: &Guest, agent: &Agent, quota: &Quota) -> Ended
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {

@@ -197,7 +197,7 @@ async fn tend(world: Arc<World>, agent: Arc<Agent>, machine: usize, number: u64)
         let guest = domain.map(|domain| Guest::recognise(&*agent.hypervisor, &domain, pid));
         if let Some(Ok(guest)) = guest {
             let wire = port.wire.clone();
-            let ended = session::serve(Channel::new(port), &guest, &agent, &quota).await;
+            let ended = session::serve(&mut Channel::new(port), &guest, &agent, &quota).await;
             wire.lock().unwrap().close();
             if guest.instance().process.is_gone() {
                 let _ = agent.hints.try_send(Hint::Changed(guest.uuid()));

@@ -5,7 +5,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 /// Lets `rate` things pass in a second and up to `burst` at once. Small: every channel has some.
-#[derive(Debug)]
+#[derive(Debug, Clone, Copy)]
 pub(crate) struct Bucket {
     rate: u32,
     burst: u32,

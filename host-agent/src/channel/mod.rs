@@ -9,6 +9,7 @@
 pub mod board;
 pub(crate) mod bucket;
 mod in_use;
+mod limits;
 pub mod lobby;
 pub mod socket;
 pub mod tend;
@@ -25,28 +26,15 @@ use futures_util::future::BoxFuture;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, sleep_until};
 
-use bucket::Bucket;
+use limits::{DEAREST, ENOUGH, OF_A_FRAME, reads_worth};
 use turns::Turns;
+
+pub use limits::{Limits, READS, REQUESTS};
 
 /// Bytes taken from the socket at once.
 pub const CHUNK: usize = 4096;
 /// Bytes that wait for a guest that does not read.
 pub const OUT_BYTES: usize = 64 * 1024;
-/// Requests a guest may ask in a second, and at once.
-pub const REQUESTS: (u32, u32) = (20, 40);
-/// Reads of its socket in a second, and at once.
-pub const READS: (u32, u32) = (40, 100);
-/// What a read may cost. The kernel keeps bytes as they were written, and takes for a hundred that came one by one as long as for
-/// a hundred lines: such a read counts as many.
-const READ_COST: Duration = Duration::from_micros(12);
-/// So many at most.
-const DEAREST: u32 = 32;
-/// So many at least where dear bytes are left, which makes a guest one that asks much; but not for long, since one read may take
-/// long by chance.
-const ENOUGH: u32 = READS.1 / 10 + 2;
-/// What brought a whole frame, which is counted for itself, counts as one read as long as it cost no more than so many: on a busy
-/// host every read takes that long, and who asks no more than it may is not one of those that ask much for that.
-const OF_A_FRAME: u32 = 4;
 /// Bytes taken at once, and then so many more at a time as long as that is cheap, as with a line that came in one. Bytes that were written
 /// one by one can take 10 us each, the next ones are written meanwhile, and they may follow cheap ones.
 const PIECE: usize = 64;
@@ -117,8 +105,7 @@ pub struct Channel<S> {
     outbox: Vec<u8>,
     /// Since when the guest has taken nothing of what waits for it.
     stuck_since: Option<Instant>,
-    requests: Bucket,
-    reads: Bucket,
+    limits: Limits,
     /// The processor time that was used; none where nothing is to depend on it.
     used: fn() -> Duration,
     /// Until it may be heard again, if it asks much or is midway.
@@ -144,6 +131,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Channel<S> {
     /// A channel that is read less often the more processor time its reads take, by this clock.
     #[must_use]
     pub fn metered(stream: S, used: fn() -> Duration) -> Self {
+        Self::within(Limits::default(), stream, used)
+    }
+
+    /// The next channel of a guest that may ask so much yet.
+    #[must_use]
+    pub fn within(limits: Limits, stream: S, used: fn() -> Duration) -> Self {
         Self {
             used,
             stream,
@@ -156,8 +149,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Channel<S> {
             in_structs: false,
             outbox: Vec::new(),
             stuck_since: None,
-            requests: Bucket::new(REQUESTS),
-            reads: Bucket::new(READS),
+            limits,
             turn: None,
         }
     }
@@ -186,6 +178,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Channel<S> {
         }
     }
 
+    /// What its guest may ask yet.
+    #[must_use]
+    pub fn limits(&self) -> Limits {
+        self.limits
+    }
+
     /// Whether the guest reads its replies well enough to be sent more of a long answer.
     #[must_use]
     pub fn has_room(&self) -> bool {
@@ -195,7 +193,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Channel<S> {
     /// Whether it drew on what it may ask at once: more was heard of it lately than of a guest that asks now and then.
     #[must_use]
     pub fn asks_much(&self) -> bool {
-        self.requests.is_drawn_on() || self.reads.is_drawn_on()
+        self.limits.requests.is_drawn_on() || self.limits.reads.is_drawn_on()
     }
 
     /// Sends a reply, see [`Channel::say_line`].
@@ -236,7 +234,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Channel<S> {
     }
 
     fn may_read(&self) -> Instant {
-        let allowed = self.requests.ready_at().max(self.reads.ready_at());
+        let allowed = self.limits.requests.ready_at().max(self.limits.reads.ready_at());
         if self.is_midway { allowed.max(self.heard_at + GATHER) } else { allowed }
     }
 
@@ -270,7 +268,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Channel<S> {
     fn poll_knock(&mut self, cx: &mut Context<'_>) -> Poll<Result<Heard, Ended>> {
         if self.inbox.is_empty() {
             let read = ready!(self.poll_read_or_silence(cx, Most::OneByte))?;
-            self.reads.take_many(read.worth);
+            self.limits.reads.take_many(read.worth);
             self.is_midway = false; // what belongs to it is there, or comes before the turn does
         }
         Poll::Ready(Ok(Heard::Enough))
@@ -290,13 +288,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Channel<S> {
         let Read { worth, is_dear } = ready!(read);
         let frame = self.next_frame();
         let is_usual = frame.is_some() && worth <= OF_A_FRAME;
-        self.reads.take_many(if is_usual { u32::from(!is_used_up) } else { worth });
+        self.limits.reads.take_many(if is_usual { u32::from(!is_used_up) } else { worth });
         self.is_midway = is_dear || frame.is_none();
         Poll::Ready(Ok(frame.map_or(Heard::Enough, Heard::Frame)))
     }
 
     fn next_frame(&mut self) -> Option<Frame> {
-        if self.inbox.is_empty() || self.requests.ready_at() > Instant::now() {
+        if self.inbox.is_empty() || self.limits.requests.ready_at() > Instant::now() {
             return None;
         }
         let mut rest = self.inbox.get(self.taken..).unwrap_or_default();
@@ -309,7 +307,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Channel<S> {
         }
         // A line's worth of bytes that come to nothing counts as much as a line.
         if frame.is_some() || self.unframed >= CHUNK {
-            self.requests.take();
+            self.limits.requests.take();
             self.unframed = 0;
         }
         frame.inspect(|frame| self.begin_line(frame))
@@ -380,12 +378,6 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Channel<S> {
         self.stuck_since = None;
         Poll::Ready(Ok(()))
     }
-}
-
-/// As how many reads one counts that took so long.
-fn reads_worth(cost: Duration) -> u32 {
-    let times = cost.as_nanos() / READ_COST.as_nanos();
-    u32::try_from(times).unwrap_or(u32::MAX).saturating_add(1).min(DEAREST)
 }
 
 #[cfg(test)]

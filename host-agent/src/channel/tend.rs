@@ -19,10 +19,10 @@ use tokio::sync::Notify;
 use tokio::time::{Instant, sleep, sleep_until, timeout, timeout_at};
 use uuid::Uuid;
 
-use super::Channel;
 use super::board::{Place, Served};
 use super::bucket::Bucket;
 use super::socket::{self, Listener, Peer, peer};
+use super::{Channel, Limits};
 use crate::agent::Agent;
 use crate::audit::Quota;
 use crate::domain::{ChannelSpec, Domain, Mode, Process, Sighting};
@@ -75,6 +75,8 @@ struct Visitor {
 struct Pace {
     knocks: Bucket,
     sessions: Bucket,
+    /// What its guest may ask yet.
+    limits: Limits,
     /// When somebody was here last.
     knocked_at: Instant,
 }
@@ -90,7 +92,8 @@ enum Run {
 
 impl Pace {
     fn new() -> Self {
-        Self { knocks: Bucket::new(KNOCKS), sessions: Bucket::new(SESSIONS), knocked_at: Instant::now() }
+        let (knocks, sessions) = (Bucket::new(KNOCKS), Bucket::new(SESSIONS));
+        Self { knocks, sessions, limits: Limits::default(), knocked_at: Instant::now() }
     }
 
     fn ready_at(&self) -> Instant {
@@ -237,22 +240,25 @@ impl Tended {
         let Visitor { stream, guest } = visitor;
         self.served(&guest);
         let quota = self.quota();
-        let served = session::serve(Channel::metered(stream, time_used), &guest, &self.agent, &quota);
-        let mut served = std::pin::pin!(served);
-        let next = loop {
-            tokio::select! {
-                ended = &mut served => {
-                    tracing::debug!(domain = %guest.name(), ?ended, "no longer served");
-                    break None;
-                }
-                // QEMU has one connection: a second one of its own means that it dropped the first.
-                again = self.next_visitor(listener, pace) => {
-                    if again.is_some() {
-                        break again;
+        let mut channel = Channel::within(pace.limits, stream, time_used);
+        let next = {
+            let mut served = std::pin::pin!(session::serve(&mut channel, &guest, &self.agent, &quota));
+            loop {
+                tokio::select! {
+                    ended = &mut served => {
+                        tracing::debug!(domain = %guest.name(), ?ended, "no longer served");
+                        break None;
+                    }
+                    // QEMU has one connection: a second one of its own means that it dropped the first.
+                    again = self.next_visitor(listener, pace) => {
+                        if again.is_some() {
+                            break again;
+                        }
                     }
                 }
             }
         };
+        pace.limits = channel.limits();
         self.place.set(Served::Waiting);
         next
     }
@@ -329,7 +335,7 @@ impl Tended {
                 Ok(stream) => match peer(&stream).map(|peer| self.recognise(peer)) {
                     Ok(Some(guest)) => {
                         pace.sessions.take();
-                        self.serve_bound(stream, &guest, taken_before).await;
+                        self.serve_bound(stream, &guest, taken_before, &mut pace.limits).await;
                     }
                     Ok(None) => sleep(RETRY).await,
                     Err(error) => self.failed("QEMU's socket does not tell its peer", &error),
@@ -340,11 +346,11 @@ impl Tended {
         }
     }
 
-    async fn serve_bound(&self, stream: UnixStream, guest: &Guest, taken_before: bool) {
+    async fn serve_bound(&self, stream: UnixStream, guest: &Guest, taken_before: bool, limits: &mut Limits) {
         self.served(guest);
         let quota = self.quota();
-        let served = session::serve(Channel::metered(stream, time_used), guest, &self.agent, &quota);
-        let mut served = std::pin::pin!(served);
+        let mut channel = Channel::within(*limits, stream, time_used);
+        let mut served = Box::pin(session::serve(&mut channel, guest, &self.agent, &quota));
         let mut check = Instant::now() + RETRY;
         loop {
             // Who came first is served; while somebody waits, that is we.
@@ -363,6 +369,8 @@ impl Tended {
                     "another program is connected to this channel; waiting for it to leave");
             }
         }
+        drop(served);
+        *limits = channel.limits();
         self.place.set(Served::Waiting);
     }
 }

@@ -11,6 +11,7 @@ use tokio::time::timeout;
 use fence_vmchannel_protocol::legacy::{Op, SerialRequest};
 use fence_vmchannel_protocol::{Reason, RequestId, Verdict};
 
+use super::limits::READ_COST;
 use super::*;
 
 mod crumbs;

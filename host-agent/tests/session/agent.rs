@@ -153,7 +153,7 @@ impl Agent {
         let (agent, channel) = (self.running.clone(), tokio::net::UnixStream::from_std(ours).unwrap());
         let (ending, ended) = watch::channel(None::<Ended>);
         self.tasks.lock().unwrap().spawn(async move {
-            let why = session::serve(Channel::new(channel), &guest, &agent, &Quota::default()).await;
+            let why = session::serve(&mut Channel::new(channel), &guest, &agent, &Quota::default()).await;
             ending.send_replace(Some(why));
         });
         Guest::at(theirs, ended)

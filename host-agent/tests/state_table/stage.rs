@@ -128,10 +128,10 @@ fn guest_on(script: &Arc<Script>, tasks: &mut JoinSet<()>) -> Guest {
     let asker = identity::Guest::recognise(&**script, &asker, pid).unwrap();
     let (ours, theirs) = std::os::unix::net::UnixStream::pair().unwrap();
     ours.set_nonblocking(true).unwrap();
-    let channel = Channel::new(tokio::net::UnixStream::from_std(ours).unwrap());
+    let mut channel = Channel::new(tokio::net::UnixStream::from_std(ours).unwrap());
     let (ending, ended) = watch::channel(None);
     tasks.spawn(async move {
-        let why = session::serve(channel, &asker, &agent, &Quota::default()).await;
+        let why = session::serve(&mut channel, &asker, &agent, &Quota::default()).await;
         ending.send_replace(Some(why));
     });
     tasks.spawn(async move {
