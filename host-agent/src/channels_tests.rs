@@ -4,14 +4,14 @@ use fence_vmchannel_protocol::encode_line;
 use futures_util::FutureExt;
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::UnixStream;
+use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::{mpsc, watch};
 
 use super::*;
 use crate::channel::REQUESTS;
 use crate::channel::board::Board;
 use crate::channel::tend::QUIET;
-use crate::domain::Standing;
+use crate::domain::{Domain, Mode, Standing};
 use crate::host_status::Facts;
 use crate::hypervisor::Hypervisor;
 use crate::hypervisor::simulated::{Entry, Simulated};
@@ -73,8 +73,12 @@ impl Stage {
 
     /// The agent sees how the domains are now.
     async fn look(&mut self) {
-        let now: Arc<Inventory> =
-            Arc::new(self.agent.hypervisor.domains().await.unwrap().into_iter().collect());
+        let now = self.agent.hypervisor.domains().await.unwrap();
+        self.sees(now);
+    }
+
+    fn sees(&mut self, domains: Vec<Domain>) {
+        let now: Arc<Inventory> = Arc::new(domains.into_iter().collect());
         self.published.send_replace(now.clone());
         self.channels.follow(&now, &self.agent, &mut self.tasks);
     }
@@ -187,6 +191,22 @@ async fn a_domain_that_started_has_a_task_and_its_guest_is_served() {
     assert!(stage.has_task(1), "as long as somebody is there");
 }
 
+/// As many questions as a guest may ask at once.
+fn questions() -> Vec<u8> {
+    let question = |number: u32| {
+        let id = format!("{:032x}", number + 1);
+        encode_line(&HashMap::from([("id", &*id), ("op", "whoami")])).unwrap()
+    };
+    (0..REQUESTS.1).flat_map(question).collect()
+}
+
+/// How many answers wait for this guest.
+async fn answers(guest: &mut UnixStream) -> usize {
+    let mut said = vec![0; 64 * 1024];
+    let count = guest.read(&mut said).now_or_never().map_or(0, Result::unwrap);
+    said[..count].iter().filter(|byte| **byte == b'\n').count()
+}
+
 #[tokio::test(start_paused = true)]
 async fn who_connects_over_and_over_may_not_ask_more_for_that() {
     let mut stage = Stage::with(1).await;
@@ -194,23 +214,41 @@ async fn who_connects_over_and_over_may_not_ask_more_for_that() {
     stage.host.run(uuid(0)).unwrap();
     stage.look().await;
 
-    let (mut answers, mut number) = (0, 0);
+    let mut count = 0;
     for _ in 0..10 {
         let mut guest = UnixStream::connect(stage.socket(0)).await.unwrap();
-        let questions = (0..REQUESTS.1).map(|_| {
-            number += 1;
-            let id = format!("{number:032x}");
-            encode_line(&HashMap::from([("id", &*id), ("op", "whoami")])).unwrap()
-        });
-        guest.write_all(&questions.collect::<Vec<_>>().concat()).await.unwrap();
+        guest.write_all(&questions()).await.unwrap();
         stage.settle().await;
-        let mut said = vec![0; 64 * 1024];
-        let count = guest.read(&mut said).now_or_never().map_or(0, Result::unwrap);
-        answers += said[..count].split(|byte| *byte == b'\n').count() - 1;
+        count += answers(&mut guest).await;
     }
 
     let at_once = REQUESTS.1 as usize;
-    assert!((at_once..at_once + 10).contains(&answers), "{answers}");
+    assert!((at_once..at_once + 10).contains(&count), "{count}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_closes_its_connection_over_and_over_may_not_ask_more_for_that() {
+    let mut stage = Stage::with(1).await;
+    stage.host.run(uuid(0)).unwrap();
+    let mut domain = stage.agent.hypervisor.domains().await.unwrap().remove(0);
+    let path = stage.dir.path().join("of-qemu.sock");
+    let qemu = UnixListener::bind(&path).unwrap();
+    domain.channels.iter_mut().for_each(|spec| (spec.mode, spec.path) = (Mode::Bind, path.as_path().into()));
+    stage.sees(vec![domain]);
+
+    let mut count = 0;
+    for _ in 0..10 {
+        let (mut guest, _) = tokio::select! {
+            came = qemu.accept() => came.unwrap(),
+            () = stage.pass(QUIET) => panic!("the agent does not connect"),
+        };
+        guest.write_all(&questions()).await.unwrap();
+        stage.settle().await;
+        count += answers(&mut guest).await;
+    }
+
+    let at_once = REQUESTS.1 as usize;
+    assert!((at_once..at_once * 2).contains(&count), "{count}, of which 20 in each second");
 }
 
 #[tokio::test(start_paused = true)]

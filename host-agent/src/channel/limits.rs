@@ -2,8 +2,8 @@
 //!
 //! In:  requests, and the time that reading them took. Out: when the next ones may be read.
 //!
-//! Invariant: who asks no more than it may is never one that asks much, however slow a busy host is at reading; and connecting
-//! again gives a guest nothing.
+//! Invariant: who asks no more than it may is not one that asks much, also where a busy host takes three or four times as long to read
+//! it; and connecting again gives a guest nothing.
 
 use std::time::Duration;
 

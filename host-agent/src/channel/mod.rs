@@ -39,9 +39,9 @@ pub const OUT_BYTES: usize = 64 * 1024;
 /// one by one can take 10 us each, the next ones are written meanwhile, and they may follow cheap ones.
 const PIECE: usize = 64;
 const NEXT_PIECE: usize = 128;
-/// As so many reads they may count before the next are taken, of a guest that asks little and waits for no turn; a cold cache makes them
-/// count as two.
-const CHEAP: u32 = 2;
+/// As so many reads they may count before the next are taken, of a guest that asks little and waits for no turn; cold caches make them
+/// count as two or three.
+const CHEAP: u32 = 3;
 /// The same in a guest's turn: more than half a millisecond is not taken from the others at a time.
 const DEAR: u32 = DEAREST / 2;
 /// How long after bytes that were no whole frame the next ones are read: what comes byte by byte, as over a serial port, is
@@ -100,6 +100,8 @@ pub struct Channel<S> {
     heard_at: Instant,
     /// They were no whole frame, or dear and not all.
     is_midway: bool,
+    /// They were the first byte of what waits for its turn.
+    has_knocked: bool,
     /// What was asked last was a struct, whose answer does not end in a newline.
     in_structs: bool,
     outbox: Vec<u8>,
@@ -146,6 +148,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Channel<S> {
             unframed: 0,
             heard_at: Instant::now(),
             is_midway: false,
+            has_knocked: false,
             in_structs: false,
             outbox: Vec::new(),
             stuck_since: None,
@@ -269,6 +272,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Channel<S> {
         if self.inbox.is_empty() {
             let read = ready!(self.poll_read_or_silence(cx, Most::OneByte))?;
             self.limits.reads.take_many(read.worth);
+            self.has_knocked = true;
             self.is_midway = false; // what belongs to it is there, or comes before the turn does
         }
         Poll::Ready(Ok(Heard::Enough))
@@ -287,8 +291,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Channel<S> {
         }
         let Read { worth, is_dear } = ready!(read);
         let frame = self.next_frame();
+        let has_knocked = std::mem::take(&mut self.has_knocked);
         let is_usual = frame.is_some() && worth <= OF_A_FRAME;
-        self.limits.reads.take_many(if is_usual { u32::from(!is_used_up) } else { worth });
+        self.limits.reads.take_many(if is_usual { u32::from(!has_knocked) } else { worth });
         self.is_midway = is_dear || frame.is_none();
         Poll::Ready(Ok(frame.map_or(Heard::Enough, Heard::Frame)))
     }

@@ -167,11 +167,11 @@ async fn a_whole_line_of_a_guest_that_asked_little_is_heard_at_once() {
 
 #[tokio::test(start_paused = true)]
 async fn whose_requests_take_long_to_be_read_since_the_host_is_busy_waits_for_no_turn() {
-    let dear_byte = || READ_COST / 9 * CRUMBS.get();
+    let slow_byte = || Duration::from_nanos(400) * CRUMBS.get(); // 64 of them count as three reads
     let (ours, mut guest) = UnixStream::pair().unwrap();
-    let (turns, mut channel) = (Turns::default(), Channel::metered(Crumbs(ours), dear_byte));
+    let (turns, mut channel) = (Turns::default(), Channel::metered(Crumbs(ours), slow_byte));
     let _another = turn_of_another(&turns);
-    let line = [&[b'x'; 30][..], b"\n"].concat(); // takes as long as three to four reads
+    let line = [&[b'x'; 107][..], b"\n"].concat(); // as long as a request for a status, and counts as four
 
     for _ in 0..200 {
         tokio::time::sleep(Duration::from_secs(1) / (REQUESTS.0 - 2)).await;
@@ -218,4 +218,22 @@ async fn one_read_that_took_long_by_chance_is_soon_forgotten() {
     }
 
     assert!(waited <= 3, "{waited} of its requests waited for turns");
+}
+
+#[tokio::test(start_paused = true)]
+async fn half_a_line_behind_each_line_makes_no_read_free() {
+    let (turns, (mut channel, mut guest)) = (Turns::default(), pair());
+    let (line, half) = (line(), b"half a line");
+
+    guest.write_all(&[&line, &half[..]].concat()).await.unwrap();
+    for _ in 0..READS.1 / 10 {
+        assert!(matches!(channel.hear(&turns).await, Ok(Some(Frame::Noise(_)))));
+        guest.write_all(&[b"\n", &half[..]].concat()).await.unwrap();
+    }
+    channel.limits.requests = Limits::default().requests; // they count too, and are not what this is about
+    assert!(!channel.asks_much());
+    channel.hear(&turns).await.unwrap();
+    channel.limits.requests = Limits::default().requests;
+
+    assert!(channel.asks_much());
 }
