@@ -21,7 +21,7 @@ const FILE_BYTES: u64 = 4096 + 2;
 #[derive(Debug, thiserror::Error)]
 pub enum KeyFileError {
     /// It cannot be read.
-    #[error("cannot read the key {}", .file.display())]
+    #[error("cannot read the key {}, which must belong to whoever runs this", .file.display())]
     Unreadable {
         /// The file.
         file: PathBuf,

@@ -20,9 +20,11 @@ pub(super) struct Explanation {
 pub(super) fn explain(reason: Reason, action: Action, target: &str) -> Explanation {
     let (why, next) = match reason {
         Reason::NotPermitted => {
-            let (action, target) = (action.word(), if target.is_empty() { "THIS-VM" } else { target });
+            let target = if target.is_empty() { "THIS-VM" } else { target };
+            let asked = if action == Action::ListStatus { Action::List } else { action }.word();
             let next = format!(
-                "ask the host's administrator: `fence-vmchanneld explain THIS-VM {action} {target}` on the host tells why"
+                "ask the host's administrator: `fence-vmchanneld explain THIS-VM {asked} {target}` on the host tells why \
+                 (but if this guest's own broker is named here, /etc/fence-vmchannel/broker.toml decides)"
             );
             return Explanation { why: "this host does not permit it, or has no such domain", next };
         }

@@ -34,7 +34,7 @@ pub enum PortError {
     /// The guest has no channel.
     #[error(
         "no channel found: ask the host's administrator to run \
-         `fence-vmchanneld channel add --cluster NAME THIS-VM`, then stop and start this VM \
+         `fence-vmchanneld channel add --cluster NAME THIS-VM`, which says whether this VM must be stopped and started \
          (for a serial port give --device /dev/ttyS1)"
     )]
     NotFound,

@@ -26,7 +26,7 @@ pub enum AskError {
         path: PathBuf,
     },
     /// It listens but does not answer.
-    #[error("the agent did not answer: {0}")]
+    #[error("the agent did not answer ({0}): see journalctl -u fence-vmchanneld, and restart it if it hangs")]
     NoAnswer(std::io::Error),
     /// Its answer is none; the versions differ.
     #[error("the agent's answer was not understood: restart it after an update ({0})")]

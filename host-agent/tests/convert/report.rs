@@ -125,7 +125,10 @@ fn a_cluster_conf_gives_the_commands_for_the_guests() {
     let (code, out, _) = ran(&["--xvmd=-I virbr1", "--cluster-conf", &cluster, "--open-as", "groups"]);
 
     assert_eq!(code, 0, "{out}");
-    assert!(out.contains("systemctl enable --now fence-vmchanneld\n"), "{out}");
+    assert!(
+        out.contains("systemctl enable fence-vmchanneld\n  systemctl restart fence-vmchanneld\n"),
+        "{out}"
+    );
     assert!(out.contains("channel add --cluster webcluster-"), "{out}");
     assert!(
         out.contains("pcs stonith create fence-vmchannel fence_vmchannel 'pcmk_host_map=node2:web2'\n"),
@@ -204,6 +207,9 @@ fn a_listener_that_is_kept_brings_the_command_that_lets_the_unit_have_a_network(
 
     let (before, after) = kept.split_once(drop_in).unwrap();
     assert!(before.contains("fence-vmchanneld hook install"), "{kept}");
-    assert!(after.contains("systemctl daemon-reload\n  systemctl enable --now fence-vmchanneld\n"), "{kept}");
-    assert!(!moved.contains(drop_in), "{moved}");
+    let then =
+        ["daemon-reload", "disable --now fence_virtd", "enable fence-vmchanneld", "restart fence-vmchanneld"];
+    let then: String = then.iter().map(|command| format!("  systemctl {command}\n")).collect();
+    assert!(after.contains(&then), "{kept}");
+    assert!(!moved.contains(drop_in) && !moved.contains("fence_virtd\n"), "{moved}");
 }

@@ -22,7 +22,7 @@ use super::plan::{Known, Scope};
 pub enum LibvirtError {
     /// No connection.
     #[error(
-        "cannot reach libvirt at {uri} ({text}): is libvirtd running, and is libvirt-uri in the settings right?"
+        "cannot reach libvirt at {uri} ({text}): is libvirtd running, is this root, and is libvirt-uri in the settings right?"
     )]
     Unreachable {
         /// The URI.

@@ -23,8 +23,10 @@ pub(super) fn on_the_host(after: &After, known: Option<&[Machine]>) -> Vec<Strin
         let [from, to] = NETWORK_DROP_IN;
         commands.push(format!("install -D -m 0644 {from} {to}"));
         commands.push("systemctl daemon-reload".to_owned());
+        commands.push("systemctl disable --now fence_virtd".to_owned()); // it listens at the same addresses
     }
-    commands.push("systemctl enable --now fence-vmchanneld".to_owned());
+    commands.push("systemctl enable fence-vmchanneld".to_owned());
+    commands.push("systemctl restart fence-vmchanneld".to_owned()); // one that runs has other settings
     if rules.iter().any(|rule| rule.to.is_empty()) {
         let all: Vec<String> =
             known.unwrap_or_default().iter().map(|machine| shell_word(&machine.name)).collect();

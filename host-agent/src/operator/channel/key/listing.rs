@@ -21,7 +21,15 @@ use crate::policy::{KeyRule, Policy};
 #[derive(Debug, Serialize)]
 pub struct ListReport {
     keys: Vec<ListedKey>,
+    /// Who may do nothing until a key is listed for it.
+    closed: Vec<Closed>,
     problems: Vec<String>,
+}
+
+#[derive(Debug, Serialize)]
+struct Closed {
+    from: Vec<String>,
+    rule: String,
 }
 
 #[derive(Debug, Serialize)]
@@ -43,8 +51,10 @@ pub fn list(config: &Config, domains: &[String]) -> Result<ListReport> {
     let sources: Vec<_> = known.into_iter().filter_map(source).collect();
     let loaded = Policy::load(&config.policy_dir);
     let is_asked = |rule: &KeyRule| domains.is_empty() || sources.iter().any(|source| rule.is_about(source));
-    let asked = loaded.policy.key_rules().iter().filter(|rule| is_asked(rule));
-    let keys = asked.flat_map(|rule| rule.keys().iter().map(move |listed| (rule, listed)));
+    let asked = || loaded.policy.key_rules().iter().filter(|rule| is_asked(rule));
+    let closed = asked().filter(|rule| rule.keys().is_empty());
+    let closed = closed.map(|rule| Closed { from: rule.from(), rule: rule.place().to_owned() });
+    let keys = asked().flat_map(|rule| rule.keys().iter().map(move |listed| (rule, listed)));
     let keys = keys.map(|(rule, listed)| ListedKey {
         key: listed.id().to_string(),
         from: rule.from(),
@@ -55,6 +65,7 @@ pub fn list(config: &Config, domains: &[String]) -> Result<ListReport> {
     });
     Ok(ListReport {
         keys: keys.collect(),
+        closed: closed.collect(),
         problems: loaded.problems.iter().map(ToString::to_string).collect(),
     })
 }
@@ -88,8 +99,18 @@ impl Report for ListReport {
             ]);
         }
         match self.keys.len() {
-            0 => writeln!(out, "no keys: what these guests ask need not be signed")?,
+            0 if self.closed.is_empty() && self.problems.is_empty() => {
+                writeln!(out, "no keys: what these guests ask need not be signed")?;
+            }
+            0 => writeln!(out, "no keys")?,
             _some => table.write(out)?,
+        }
+        for Closed { from, rule } in &self.closed {
+            let from = plain(&from.join(" "));
+            writeln!(
+                out,
+                "{from} may do nothing until a key is listed at {rule}: fence-vmchanneld channel key add DOMAIN NAME"
+            )?;
         }
         self.problems.iter().try_for_each(|problem| writeln!(out, "problem: {}", plain(problem)))
     }

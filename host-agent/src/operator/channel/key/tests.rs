@@ -135,6 +135,23 @@ fn the_key_of_another_host_can_be_taken_but_not_from_a_file_that_is_open_to_othe
 }
 
 #[test]
+fn a_list_without_keys_tells_whether_these_guests_may_do_all_or_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = config(&dir.path().join("policy.d"));
+    let open = told(&list(&config, &[]).unwrap());
+    add(&config, &to_add("cluster")).unwrap();
+    remove(&config, &to_remove("cluster")).unwrap();
+
+    let closed = told(&list(&config, &["test".into()]).unwrap());
+    fs::write(config.policy_dir.join("10-broken.toml"), "[[allow]]\n").unwrap();
+    let unread = told(&list(&config, &[]).unwrap());
+
+    assert!(open.contains("need not be signed"), "{open}");
+    assert!(closed.contains("may do nothing until a key is listed"), "{closed}");
+    assert!([&closed, &unread].iter().all(|told| !told.contains("need not be signed")), "{closed}{unread}");
+}
+
+#[test]
 fn a_key_that_cannot_be_used_is_listed_as_such_and_ends_with_1() {
     let dir = tempfile::tempdir().unwrap();
     let config = config(&dir.path().join("policy.d"));
