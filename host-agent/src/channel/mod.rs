@@ -127,16 +127,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Channel<S> {
     /// A channel on this connection.
     #[must_use]
     pub fn new(stream: S) -> Self {
-        Self::metered(stream, || Duration::ZERO)
+        Self::within(Limits::default(), stream, || Duration::ZERO)
     }
 
-    /// A channel that is read less often the more processor time its reads take, by this clock.
-    #[must_use]
-    pub fn metered(stream: S, used: fn() -> Duration) -> Self {
-        Self::within(Limits::default(), stream, used)
-    }
-
-    /// The next channel of a guest that may ask so much yet.
+    /// A channel of a guest that may ask so much yet, and that is read less often the more processor time its reads take, by this
+    /// clock.
     #[must_use]
     pub fn within(limits: Limits, stream: S, used: fn() -> Duration) -> Self {
         Self {

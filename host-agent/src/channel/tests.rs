@@ -97,7 +97,7 @@ fn used() -> Duration {
 #[tokio::test(start_paused = true)]
 async fn the_dearer_its_reads_are_the_less_often_a_guest_is_read() {
     let (ours, mut guest) = UnixStream::pair().unwrap();
-    let (mut channel, begun) = (Channel::metered(ours, used), Instant::now());
+    let (mut channel, begun) = (Channel::within(Limits::default(), ours, used), Instant::now());
 
     for _ in 0..24 {
         guest.write_all(&line()).await.unwrap();

@@ -45,7 +45,7 @@ impl AsyncWrite for Crumbs {
 
 fn crumbs() -> (Channel<Crumbs>, UnixStream) {
     let (ours, theirs) = UnixStream::pair().unwrap();
-    (Channel::metered(Crumbs(ours), || Duration::from_nanos(700) * CRUMBS.get()), theirs)
+    (Channel::within(Limits::default(), Crumbs(ours), || Duration::from_nanos(700) * CRUMBS.get()), theirs)
 }
 
 #[tokio::test(start_paused = true)]
@@ -53,7 +53,7 @@ async fn of_dear_bytes_behind_cheap_ones_only_a_few_are_read_too() {
     const CHEAP_ONES: u32 = 1984;
     let (ours, mut guest) = UnixStream::pair().unwrap();
     let cost = || Duration::from_micros(10) * CRUMBS.get().saturating_sub(CHEAP_ONES);
-    let (turns, mut channel) = (Turns::default(), Channel::metered(Crumbs(ours), cost));
+    let (turns, mut channel) = (Turns::default(), Channel::within(Limits::default(), Crumbs(ours), cost));
     let _another = turn_of_another(&turns);
 
     guest.write_all(&[b'x'; 4000]).await.unwrap();
@@ -169,7 +169,8 @@ async fn a_whole_line_of_a_guest_that_asked_little_is_heard_at_once() {
 async fn whose_requests_take_long_to_be_read_since_the_host_is_busy_waits_for_no_turn() {
     let slow_byte = || Duration::from_nanos(400) * CRUMBS.get(); // 64 of them count as three reads
     let (ours, mut guest) = UnixStream::pair().unwrap();
-    let (turns, mut channel) = (Turns::default(), Channel::metered(Crumbs(ours), slow_byte));
+    let (turns, mut channel) =
+        (Turns::default(), Channel::within(Limits::default(), Crumbs(ours), slow_byte));
     let _another = turn_of_another(&turns);
     let line = [&[b'x'; 107][..], b"\n"].concat(); // as long as a request for a status, and counts as four
 
@@ -201,7 +202,7 @@ async fn one_read_that_took_long_by_chance_is_soon_forgotten() {
     // The first bytes of the second line took long.
     let used = || READ_COST * 4 * u32::from(CRUMBS.get() > 121);
     let (ours, mut guest) = UnixStream::pair().unwrap();
-    let (turns, mut channel) = (Turns::default(), Channel::metered(Crumbs(ours), used));
+    let (turns, mut channel) = (Turns::default(), Channel::within(Limits::default(), Crumbs(ours), used));
     let line = [&[b'x'; 120][..], b"\n"].concat();
     let mut ask = async || {
         tokio::time::sleep(Duration::from_secs(1) / (REQUESTS.0 - 2)).await;

@@ -21,7 +21,7 @@ use crate::policy::{KeyRule, Policy};
 #[derive(Debug, Serialize)]
 pub struct ListReport {
     keys: Vec<ListedKey>,
-    /// Who may do nothing until a key is listed for it.
+    /// Who has to sign by rules without a key.
     closed: Vec<Closed>,
     problems: Vec<String>,
 }
@@ -109,7 +109,8 @@ impl Report for ListReport {
             let from = plain(&from.join(" "));
             writeln!(
                 out,
-                "{from} may do nothing until a key is listed at {rule}: fence-vmchanneld channel key add DOMAIN NAME"
+                "{from} must sign, and no key is listed at {rule}: whoever has none elsewhere may do nothing; \
+                 fence-vmchanneld channel key add DOMAIN NAME"
             )?;
         }
         self.problems.iter().try_for_each(|problem| writeln!(out, "problem: {}", plain(problem)))

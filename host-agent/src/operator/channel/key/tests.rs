@@ -147,7 +147,7 @@ fn a_list_without_keys_tells_whether_these_guests_may_do_all_or_nothing() {
     let unread = told(&list(&config, &[]).unwrap());
 
     assert!(open.contains("need not be signed"), "{open}");
-    assert!(closed.contains("may do nothing until a key is listed"), "{closed}");
+    assert!(closed.contains("must sign, and no key is listed"), "{closed}");
     assert!([&closed, &unread].iter().all(|told| !told.contains("need not be signed")), "{closed}{unread}");
 }
 
