@@ -3,7 +3,7 @@
 //! In:  a way to try to open it, a deadline. Out: what it opened, or why it could not.
 //!
 //! Invariant: a port that becomes free is tried again at once (its closing is an inotify event), and one whose host
-//! comes back within [`HOST_LOOK`].
+//! comes back within [`HOST_LOOK`]; but no two tries are closer to each other than [`REST`].
 
 use std::ffi::OsStr;
 use std::fs;
@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use inotify::{Inotify, WatchMask};
 use tokio::io::unix::AsyncFd;
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use super::PortError;
 use super::stream::watched;
@@ -25,6 +25,9 @@ pub(super) const HOST_LOOK: Duration = Duration::from_millis(50);
 
 /// How often to try a busy port when no closing was seen, for file systems without inotify.
 const BUSY_LOOK: Duration = Duration::from_millis(100);
+
+/// The time between two tries: a try of a busy tty closes it too, which wakes whoever waits for it, this one as well.
+const REST: Duration = Duration::from_millis(10);
 
 /// What one try to open came to.
 #[derive(Debug)]
@@ -60,19 +63,20 @@ pub(super) async fn open_when_free<T>(
             Ok(Attempt::Away) => false,
             Err(source) => return Err(explain(path, source)),
         };
+        let tried = Instant::now();
         if !told {
             let what =
                 if busy { "is in use, waiting for it" } else { "has no host at its other end, waiting" };
             trace.say(format_args!("{} {what}", path.display()));
             told = true;
         }
-        match (Instant::now() >= deadline, busy) {
+        match (tried >= deadline, busy) {
             (true, true) => return Err(PortError::Busy { device: device(), holder: holder(path) }),
             (true, false) => return Err(PortError::HostAway { device: device() }),
-            (false, false) => sleep(HOST_LOOK.min(deadline - Instant::now())).await,
+            (false, false) => sleep(HOST_LOOK.min(deadline - tried)).await,
             (false, true) => match &mut closings {
                 Some(closings) => {
-                    let wait = BUSY_LOOK.min(deadline - Instant::now());
+                    let wait = BUSY_LOOK.min(deadline - tried);
                     // Whether it was closed or only time passed: the next try tells.
                     let _closed_or_not = timeout(wait, closings.next()).await;
                 }
@@ -80,6 +84,7 @@ pub(super) async fn open_when_free<T>(
                 None => closings = Some(Closings::of(path)),
             },
         }
+        sleep_until(deadline.min(tried + REST)).await;
     }
 }
 
@@ -185,6 +190,23 @@ mod tests {
 
         let Err(PortError::Busy { holder, .. }) = result else { panic!("not busy") };
         assert!(holder.contains(&std::process::id().to_string()), "{holder}");
+    }
+
+    #[test]
+    fn tries_that_close_the_busy_port_themselves_do_not_spin() {
+        let device = tempfile::NamedTempFile::new().unwrap();
+        let deadline = Instant::now() + Duration::from_millis(300);
+        let tries = Cell::new(0);
+
+        let result: Result<(), _> =
+            in_a_runtime(open_when_free(device.path(), deadline, Trace::silent(), async || {
+                tries.set(tries.get() + 1);
+                drop(File::open(device.path())?);
+                Ok(Attempt::Busy)
+            }));
+
+        assert!(matches!(result, Err(PortError::Busy { .. })));
+        assert!(tries.get() <= 35, "no spinning: {} tries", tries.get());
     }
 
     #[test]
