@@ -47,6 +47,7 @@ fn succeed(guest: &Guest<'_>, command: &str) -> Result<Ran> {
 }
 
 const MAP: &str = "--agent fence_vmchannel --option 'pcmk_host_map=node1:pm1;node2:pm2;node3:pm3' --option pcmk_host_check=static-list";
+const PLUG: &str = "--agent fence_vmchannel --option plug=pm2 --option pcmk_host_list=node9 --option pcmk_host_check=static-list";
 
 #[test]
 fn pacemaker_in_a_guest_reads_validates_lists_fences_and_reboots() -> Result<()> {
@@ -64,6 +65,9 @@ fn pacemaker_in_a_guest_reads_validates_lists_fences_and_reboots() -> Result<()>
     succeed(&node, "stonith_admin --query vms")?;
     succeed(&node, "stonith_admin --reboot node2 --timeout 60")?;
     let (first_gone, second) = (first.is_gone(), target.process()?);
+    succeed(&node, &format!("stonith_admin --register plugged {PLUG}"))?;
+    succeed(&node, "stonith_admin --reboot node9 --timeout 60")?;
+    let (second_gone, third) = (second.is_gone(), target.process()?);
     let fence = succeed(&node, "stonith_admin --fence node2 --timeout 60")?;
 
     assert!(metadata.output.contains("name=\"fence_vmchannel\""), "{}", metadata.output);
@@ -72,7 +76,8 @@ fn pacemaker_in_a_guest_reads_validates_lists_fences_and_reboots() -> Result<()>
     assert!(devices.output.contains("vms"), "{}", devices.output);
     assert!(targets.output.contains("pm2"), "{}", targets.output);
     assert!(first_gone, "a reboot ends the process");
-    assert!(second.is_gone() && !target.is_running(), "{}", fence.output);
+    assert!(second_gone, "so it does where the device names its target itself, by plug=");
+    assert!(third.is_gone() && !target.is_running(), "{}", fence.output);
     agent.wait_for_log(&["audit", "process-gone", "pm2"], Duration::from_secs(1))?;
     Ok(())
 }

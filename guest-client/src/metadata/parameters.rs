@@ -42,9 +42,9 @@ fn parameter(
     Parameter { name, mixed, kind, default: default.map(str::to_owned), says, attributes: "" }
 }
 
-/// The target by its three names; the second and third are what older configurations say.
-fn target(mixed: [&'static str; 3]) -> [Parameter; 3] {
-    let [plug, port, domain] = mixed.map(|mixed| parameter("", mixed, "string", None, TARGET));
+/// The target by the three names that fence_virt and fence_xvm have for it.
+fn target() -> [Parameter; 3] {
+    let [plug, port, domain] = ["-n", "-H", ""].map(|mixed| parameter("", mixed, "string", None, TARGET));
     [
         Parameter { name: "plug", attributes: r#" obsoletes="port""#, ..plug },
         Parameter { name: "port", attributes: OLD, ..port },
@@ -59,9 +59,10 @@ fn own() -> Vec<Parameter> {
     let serial_device = parameter("serial_device", "-D, --device=[path]", "string", None, device);
     let power_timeout = parameter("power_timeout", "-t, --timeout=[seconds]", "second", Some(&timeout), WAIT);
     let reboot = Some(Action::DEFAULT.word());
-    let mut all = vec![parameter("action", "-o, --action=[action]", "string", reboot, "Fencing action")];
-    all.extend(target(["-n, --plug=[name]"; 3]));
-    all.extend([
+    vec![
+        parameter("action", "-o, --action=[action]", "string", reboot, "Fencing action"),
+        // Alone: where there is a `port`, Pacemaker puts the node's name into it, beside the `plug` of the device.
+        parameter("plug", "-n, --plug=[name]", "string", None, TARGET),
         Parameter {
             attributes: r#" obsoletes="serial_device""#,
             ..parameter("device", "-D, --device=[path]", "string", None, device)
@@ -95,8 +96,7 @@ fn own() -> Vec<Parameter> {
             "Take the virtual machine's UUID only, not its name",
         ),
         parameter("verbose", "-v, --verbose", "boolean", Some("0"), "Tell each step on standard error"),
-    ]);
-    all
+    ]
 }
 
 /// What fence_virt and fence_xvm have in common.
@@ -106,7 +106,7 @@ fn both() -> Vec<Parameter> {
         parameter("debug", "-d", "boolean", None, "Tell each step on standard error"),
         parameter("action", "-o", "string", Some(Action::DEFAULT.word()), "Fencing action"),
     ];
-    all.extend(target(["-n", "-H", ""]));
+    all.extend(target());
     all.extend([
         parameter("timeout", "-t", "string", Some("30"), WAIT),
         parameter("delay", "-w", "string", Some("0"), DELAY),

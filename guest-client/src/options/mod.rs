@@ -70,12 +70,17 @@ pub enum OptionsError {
     #[error(transparent)]
     Action(#[from] ActionError),
     /// Two options name different targets.
-    #[error("{one:?} and {other:?} name different targets; give one target, once")]
+    #[error(
+        "{one:?} and {other:?} name different targets; give one target, once (in a device of Pacemaker: by {key}= or by \
+         pcmk_host_map=)"
+    )]
     TwoTargets {
         /// One of them.
         one: String,
         /// Another one.
         other: String,
+        /// The key that Pacemaker leaves as a device has it.
+        key: &'static str,
     },
     /// The target cannot be a domain's name.
     #[error("the target cannot be the name of a virtual machine; check --plug")]

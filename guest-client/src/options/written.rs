@@ -87,7 +87,12 @@ impl Written {
         let mut names = if self.plugs.is_empty() { &self.nodenames } else { &self.plugs }.iter();
         let Some(text) = names.next() else { return Ok(None) };
         if let Some(other) = names.find(|name| *name != text) {
-            return Err(OptionsError::TwoTargets { one: text.clone(), other: other.clone() });
+            // Pacemaker sets `port` where the metadata has it, and else `plug`, unless the device has set it.
+            let key = match self.personality {
+                Personality::Vmchannel => "plug",
+                Personality::Virt | Personality::Xvm => "port",
+            };
+            return Err(OptionsError::TwoTargets { one: text.clone(), other: other.clone(), key });
         }
         let target: Target = text.parse().map_err(OptionsError::Target)?;
         match target {

@@ -113,6 +113,17 @@ fn wrong_standard_input_ends_with_1_and_says_what_is_wrong() {
 }
 
 #[test]
+fn two_targets_are_told_with_the_key_by_which_a_device_of_pacemaker_names_one() {
+    let two = "action=off\nnodename=node2\nport=node2\nplug=web2\n";
+
+    let ours = client_with_input(&[], two);
+    let theirs = client_with_input(&["--compat", "fence_xvm"], two);
+
+    assert!(ours.err.contains("by plug= or by pcmk_host_map="), "{ours:?}");
+    assert!(theirs.err.contains("by port= or by pcmk_host_map="), "{theirs:?}");
+}
+
+#[test]
 fn help_and_version_succeed_and_name_every_first_word() {
     let help = client(&["--help"]);
     let version = client(&["-V"]);

@@ -84,6 +84,15 @@ fn every_parameter_of_the_metadata_is_a_key_and_every_letter_an_option() {
     }
 }
 
+#[test]
+fn our_own_metadata_names_the_target_once_since_pacemaker_takes_port_where_it_is() {
+    let names: Vec<String> = values(&described("fence_vmchannel"), "name", "<parameter ").collect();
+
+    assert_eq!(names.iter().filter(|name| *name == "plug").count(), 1, "{names:?}");
+    assert!(!names.iter().any(|name| name == "port" || name == "domain"), "{names:?}");
+    assert!(!described("fence_vmchannel").contains(r#"obsoletes="port""#));
+}
+
 /// A line of standard input that sets this key to something that it may be.
 fn line(key: &str) -> String {
     let value = match key {
