@@ -53,7 +53,7 @@ fn take_line(written: &mut Written, line: &str) {
             .warnings
             .push(format!("standard input: {line:?} is not of the form key=value; ignored"));
     };
-    let value = trim(value).to_owned();
+    let value = unquote(trim(value)).to_owned();
     let key = trim(key);
     match key {
         "action" => written.action = Some(value),
@@ -95,4 +95,33 @@ fn take_way(written: &mut Written, key: &str, value: String) {
 /// Without spaces around; control characters stay and are refused where they matter.
 fn trim(text: &str) -> &str {
     text.trim_matches([' ', '\t', '\r'])
+}
+
+/// Without one pair of quotes around, as the fencing library of the fence-agents project reads values.
+fn unquote(text: &str) -> &str {
+    text.strip_prefix('"').and_then(|text| text.strip_suffix('"')).unwrap_or(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn written(lines: &str) -> Written {
+        read(lines.as_bytes()).unwrap()
+    }
+
+    #[test]
+    fn one_pair_of_quotes_around_a_value_is_no_part_of_it() {
+        for (value, is) in [
+            (r#""web2""#, "web2"),
+            (r#" "web 2" "#, "web 2"),
+            (r#"""web2"""#, r#""web2""#),
+            (r#""web2"#, r#""web2"#),
+            (r#"web"2""#, r#"web"2""#),
+            (r#"""#, r#"""#),
+            (r#""""#, ""),
+        ] {
+            assert_eq!(written(&format!("plug={value}\n")).plugs, [is], "{value}");
+        }
+    }
 }
