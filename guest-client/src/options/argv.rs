@@ -7,7 +7,7 @@
 use std::ffi::OsString;
 use std::path::PathBuf;
 
-use clap::{Arg, CommandFactory, Parser};
+use clap::{Arg, ArgAction, CommandFactory, Parser};
 
 use super::Personality;
 use super::transport::WrittenTransport;
@@ -73,8 +73,8 @@ pub(super) struct Arguments {
     json: bool,
 
     /// Tell each step with its time on standard error
-    #[arg(short = 'v', long)]
-    verbose: bool,
+    #[arg(short = 'v', long, action = ArgAction::Count)]
+    verbose: u8,
 }
 
 const ENDING: &str = "\
@@ -121,7 +121,7 @@ pub(super) fn read(arguments: impl IntoIterator<Item = OsString>) -> Result<Writ
         timeout: arguments.timeout,
         delay: arguments.delay,
         json: arguments.json,
-        verbose: arguments.verbose.then(|| "1".to_owned()),
+        verbose: (arguments.verbose > 0).then(|| "1".to_owned()),
         ..Written::default()
     })
 }
@@ -146,4 +146,21 @@ pub fn command() -> clap::Command {
 #[must_use]
 pub fn help() -> String {
     Arguments::command().render_help().to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn verbose_may_be_said_as_often_as_one_likes() {
+        for (words, verbose) in
+            [("", None), ("-v", Some("1")), ("-vv", Some("1")), ("-v --verbose -v", Some("1"))]
+        {
+            let arguments = ["fence_vmchannel"].into_iter().chain(words.split_whitespace());
+            let written = read(arguments.map(OsString::from)).unwrap();
+
+            assert_eq!(written.verbose.as_deref(), verbose, "{words}");
+        }
+    }
 }
