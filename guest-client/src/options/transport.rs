@@ -146,19 +146,19 @@ pub(super) struct WrittenTransport {
 impl WrittenTransport {
     /// The transport, and whether any option asked for it.
     pub(super) fn check(&self, personality: Personality) -> Result<(Transport, bool), OptionsError> {
-        let port = number("ipport", self.ipport.as_ref(), PORT, "a port from 1 to 65535", |port| *port > 0)?;
         Ok(match personality {
             Personality::Vmchannel => {
                 let (device, key_file) = (self.device.clone(), self.key_file.clone());
                 (Transport::Channel { device, key_file, key_id: self.key_id.clone() }, true)
             }
-            Personality::Virt => self.virt(port)?,
-            Personality::Xvm => self.xvm(port)?,
+            Personality::Virt => self.virt()?,
+            Personality::Xvm => self.xvm()?,
         })
     }
 
     /// Where several ways are named, the one that fence_virt would take.
-    fn virt(&self, port: u16) -> Result<(Transport, bool), OptionsError> {
+    fn virt(&self) -> Result<(Transport, bool), OptionsError> {
+        let port = self.port()?;
         let cid = number("vsock", self.vsock.as_ref(), 0_u32, "a context id, 2 for the host", |_| true)?;
         if cid >= CID_HOST {
             return Ok((Transport::Vsock { cid, port: port.into(), credentials: self.credentials()? }, true));
@@ -178,7 +178,8 @@ impl WrittenTransport {
         Ok((Transport::Serial { device, params }, self.device.is_some()))
     }
 
-    fn xvm(&self, port: u16) -> Result<(Transport, bool), OptionsError> {
+    fn xvm(&self) -> Result<(Transport, bool), OptionsError> {
+        let port = self.port()?;
         let address = match &self.multicast_address {
             Some(address) => Some(ip_address("multicast_address", address)?),
             None => None,
@@ -206,6 +207,10 @@ impl WrittenTransport {
         let named = self.multicast_address.is_some() || self.ip_family.is_some();
         let credentials = self.credentials()?;
         Ok((Transport::Multicast { address, port, retransmit, credentials }, named))
+    }
+
+    fn port(&self) -> Result<u16, OptionsError> {
+        number("ipport", self.ipport.as_ref(), PORT, "a port from 1 to 65535", |port| *port > 0)
     }
 
     fn credentials(&self) -> Result<Credentials, OptionsError> {

@@ -107,3 +107,13 @@ fn serial_parameters_are_read_as_people_write_them() {
     assert_eq!(params, SerialParams { speed: 9600, data_bits: 7, parity: Parity::Even, stop_bits: 2 });
     assert_eq!("115200".parse::<SerialParams>().unwrap(), SerialParams::default());
 }
+
+#[test]
+fn a_port_that_cannot_be_right_is_no_fault_where_no_port_is_used() {
+    let written = written(|w| w.ipport = some("0"));
+
+    let (transport, _) = written.check(Personality::Vmchannel).unwrap();
+
+    assert_eq!(transport, Transport::Channel { device: None, key_file: None, key_id: None });
+    assert_eq!(written.of_the_legacy_dialects(), ["ipport"]);
+}
