@@ -126,7 +126,24 @@ impl FromStr for Action {
     type Err = ActionError;
 
     fn from_str(word: &str) -> Result<Self, ActionError> {
+        // As OCF writes it, and so some who call fence agents.
+        if word.eq_ignore_ascii_case("meta-data") {
+            return Ok(Self::Metadata);
+        }
         let found = Self::ALL.into_iter().find(|action| action.word().eq_ignore_ascii_case(word));
         found.ok_or_else(|| ActionError::Unknown { word: word.to_owned() })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn metadata_is_asked_for_in_both_spellings() {
+        for word in ["metadata", "meta-data", "Meta-Data"] {
+            assert_eq!(word.parse(), Ok(Action::Metadata), "{word}");
+        }
+        assert!("meta".parse::<Action>().is_err());
     }
 }
