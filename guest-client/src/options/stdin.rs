@@ -55,7 +55,8 @@ fn take_line(written: &mut Written, line: &str) {
     };
     let value = unquote(trim(value)).to_owned();
     let key = trim(key);
-    match key {
+    // To the fencing library of the fence-agents project, `-` is `_`.
+    match key.replace('-', "_").as_str() {
         "action" => written.action = Some(value),
         "option" => written.legacy_action = Some(value),
         "plug" | "port" | "domain" => written.plugs.push(value),
@@ -66,12 +67,12 @@ fn take_line(written: &mut Written, line: &str) {
         "power_timeout" => written.power_timeout = Some(value),
         "delay" => written.delay = Some(value),
         "verbose" | "debug" => written.verbose = Some(value),
-        _ => take_way(written, key, value),
+        same => take_way(written, same, key, value),
     }
 }
 
-/// The options about the way to the host, and what nobody knows.
-fn take_way(written: &mut Written, key: &str, value: String) {
+/// The options about the way to the host, and what nobody knows, which is told `as_written`.
+fn take_way(written: &mut Written, key: &str, as_written: &str, value: String) {
     let way = &mut written.transport;
     match key {
         "device" | "serial_device" => way.device = Some(value.into()),
@@ -87,8 +88,9 @@ fn take_way(written: &mut Written, key: &str, value: String) {
         "hash" => way.hash = Some(value),
         "key_file" => way.key_file = Some(value.into()),
         "key_id" => way.key_id = Some(value),
-        _ if OF_NO_MEANING.contains(&key) || OF_THE_MANAGER.iter().any(|prefix| key.starts_with(prefix)) => {}
-        _ => written.warnings.push(format!("standard input: unknown key {key:?}; ignored")),
+        _ if OF_NO_MEANING.contains(&key) => {}
+        _ if OF_THE_MANAGER.iter().any(|prefix| as_written.starts_with(prefix)) => {}
+        _ => written.warnings.push(format!("standard input: unknown key {as_written:?}; ignored")),
     }
 }
 
@@ -123,5 +125,26 @@ mod tests {
         ] {
             assert_eq!(written(&format!("plug={value}\n")).plugs, [is], "{value}");
         }
+    }
+    #[test]
+    fn a_key_may_have_dashes_for_its_underscores() {
+        let taken =
+            written("power-timeout=20\nkey-file=/k\nserial-device=/dev/ttyS1\nuse-uuid=1\nlogin-timeout=5\n");
+
+        assert_eq!(taken.warnings, [""; 0]);
+        assert_eq!(taken.power_timeout.as_deref(), Some("20"));
+        assert_eq!(taken.transport.key_file.as_deref(), Some("/k".as_ref()));
+        assert_eq!(taken.transport.device.as_deref(), Some("/dev/ttyS1".as_ref()));
+        assert_eq!(taken.uuid.as_deref(), Some("1"));
+    }
+
+    #[test]
+    fn the_manager_s_own_keys_are_known_as_they_are_written_and_an_unknown_one_is_told_so() {
+        let known = written("pcmk_host_list=a\nCRM_meta_timeout=1\nmeta-data=x\n");
+        let unknown = written("pcmk-host-list=a\nmeta_data=x\nmy-key=1\n");
+
+        assert_eq!(known.warnings, [""; 0]);
+        let told = ["pcmk-host-list", "meta_data", "my-key"];
+        assert_eq!(unknown.warnings, told.map(|key| format!("standard input: unknown key {key:?}; ignored")));
     }
 }
