@@ -73,6 +73,8 @@ pub struct Journal {
     shorten_at: Duration,
     /// Something that must not be forgotten could not be written.
     is_behind: bool,
+    /// The last line was not written whole.
+    is_torn: bool,
 }
 
 impl Journal {
@@ -90,6 +92,7 @@ impl Journal {
             now: Duration::ZERO,
             shorten_at: Duration::ZERO,
             is_behind: false,
+            is_torn: false,
         };
         let mut is_ours = false;
         let (all, broken) = records(content);
@@ -201,6 +204,7 @@ impl Journal {
         if let Err(error) = self.write(record.clone(), 0) {
             tracing::error!(%error, "the journal cannot be written: make room in the runtime directory");
             self.apply(record);
+            self.is_behind = true;
         }
     }
 
@@ -210,14 +214,17 @@ impl Journal {
         } else if self.bytes >= self.rewrite_at && self.rewrite().is_err() {
             self.rewrite_at = 2 * self.bytes; // the longer file is as good
         }
-        let line = record.to_line()?;
+        let mut line = record.to_line()?;
+        if self.is_torn && self.rewrite().is_err() {
+            line.insert(0, b'\n'); // it would be the rest of one that was written in part
+        }
         let is_new = matches!(&record, Record::Acting(acting) if !self.orders.contains_key(&acting.order));
         if is_new && self.bytes + line.len() > self.full_at {
             self.shorten(line.len())?;
         }
-        self.is_behind = true; // of a line that is written in part, the next one would be the rest
+        self.is_torn = true;
         self.store.append(&line, spare)?;
-        self.is_behind = false;
+        self.is_torn = false;
         self.bytes += line.len();
         self.apply(record);
         Ok(())
@@ -234,7 +241,7 @@ impl Journal {
         }
         self.store.replace(&bytes, SPARE)?;
         (self.bytes, self.rewrite_at) = (bytes.len(), REWRITE_AT.max(2 * bytes.len()));
-        self.is_behind = false;
+        (self.is_behind, self.is_torn) = (false, false);
         Ok(())
     }
 
