@@ -1,7 +1,16 @@
 //! libvirtd dies, comes back, hangs: answers go on.
 
+use std::fs::{self, OpenOptions, Permissions};
+use std::io;
+use std::os::unix::fs::PermissionsExt;
+use std::path::PathBuf;
+use std::thread;
 use std::time::{Duration, Instant};
 
+use nix::sys::stat::Mode;
+use nix::unistd::mkfifo;
+
+use fence_vmchannel_tests::host::install_hook;
 use fence_vmchannel_tests::{Agent, Channel, Guest, Lab, Result};
 
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -167,5 +176,48 @@ fn an_order_that_waited_while_the_agent_hung_is_not_carried_out_later() -> Resul
     let asked_again = asker.run("fence_vmchannel -o off -n away2")?;
     assert_eq!(asked_again.exit_code, 0, "{}", asked_again.output);
     assert!(!target.is_running());
+    Ok(())
+}
+
+/// A hook that waits for as long as somebody holds the other end of its pipe, as `busy1` is to start.
+fn install_a_hook_that_waits(lab: &Lab) -> io::Result<PathBuf> {
+    let pipe = lab.path("/run/hook.pipe");
+    mkfifo(&pipe, Mode::S_IRWXU)?;
+    let hook = lab.path("/etc/libvirt/hooks/qemu.d/60-waits");
+    let script = "#!/bin/sh\n[ \"$1 $2\" != \"busy1 start\" ] || cat /run/hook.pipe\n";
+    fs::write(&hook, script)?;
+    fs::set_permissions(&hook, Permissions::from_mode(0o755))?;
+    Ok(pipe)
+}
+
+#[test]
+fn an_agent_that_starts_while_libvirt_is_busy_with_one_domain_serves_the_others() -> Result<()> {
+    let lab = Lab::start()?;
+    install_hook(&lab)?;
+    let pipe = install_a_hook_that_waits(&lab).unwrap();
+    let mut agent = Agent::start(&lab)?;
+    let (asker, target) = cluster(&lab)?;
+    let process = target.process()?;
+    let busy = Guest::named("busy1").in_cluster("web").cheap().define(&lab)?;
+
+    let begun = Instant::now();
+    let (off, gone) = thread::scope(|scope| {
+        let started = scope.spawn(|| busy.start());
+        let hold = OpenOptions::new().write(true).open(&pipe).unwrap();
+        let tried = (|| {
+            agent.restart()?;
+            agent.wait_for_log(&["served", "away1"], PATIENCE)?;
+            let off = asker.run("fence_vmchannel -o off -n away2 --timeout 10")?;
+            Ok((off, process.is_gone()))
+        })();
+        println!("{:?} until the off", begun.elapsed());
+        drop(hold);
+        started.join().unwrap()?;
+        tried
+    })?;
+
+    println!("{:?} until the end", begun.elapsed());
+    assert_eq!((off.exit_code, gone), (0, true), "{}", off.output);
+    assert!(busy.is_running());
     Ok(())
 }

@@ -3,7 +3,8 @@
 //! In:  changes of the hypervisor, hints of the hooks, the clock. Out: a new [`Inventory`] snapshot for each difference.
 //!
 //! Invariant: a full listing at each connect, which is what the first one waits for, and every `reconcile-seconds`; a lost
-//! event, note or answer heals by the next one. An older look never overwrites a newer one.
+//! event, note or answer heals by the next one. An older look never overwrites a newer one. One domain that libvirt is busy with
+//! keeps no other from being known.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
@@ -12,7 +13,7 @@ use std::time::Duration;
 use futures_util::future::BoxFuture;
 use futures_util::stream::{FuturesUnordered, StreamExt};
 use tokio::sync::{mpsc, watch};
-use tokio::time::{Instant, sleep_until};
+use tokio::time::{Instant, sleep, sleep_until};
 use uuid::Uuid;
 
 use super::Inventory;
@@ -36,10 +37,24 @@ pub enum Hint {
 const ANNOUNCED: Duration = Duration::from_secs(60);
 /// How soon a listing that failed is tried again, and how long the first one waits for the connection.
 const RETRY: Duration = Duration::from_secs(1);
+/// How long nothing is known without a listing: libvirt holds it back as long as it is busy with any domain.
+const SLOW: Duration = Duration::from_secs(2);
 
 enum Look {
-    Everything { begun: u64, seen: Result<Vec<Domain>, CallError> },
-    One { uuid: Uuid, begun: u64, seen: Result<Domain, CallError> },
+    /// Those that have a process, a while after the first listing began.
+    Running {
+        listing: u64,
+        seen: Vec<Uuid>,
+    },
+    Everything {
+        begun: u64,
+        seen: Result<Vec<Domain>, CallError>,
+    },
+    One {
+        uuid: Uuid,
+        begun: u64,
+        seen: Result<Domain, CallError>,
+    },
 }
 
 enum Event {
@@ -62,7 +77,8 @@ pub struct Census {
     looks: u64,
     /// The number of the look that the last listing was.
     listed: u64,
-    listing: bool,
+    /// The listing that is under way.
+    listing: Option<u64>,
     list_again: bool,
     looking: BTreeSet<Uuid>,
     look_again: BTreeSet<Uuid>,
@@ -89,7 +105,7 @@ impl Census {
             announced: HashMap::new(),
             looks: 0,
             listed: 0,
-            listing: false,
+            listing: None,
             list_again: false,
             looking: BTreeSet::new(),
             look_again: BTreeSet::new(),
@@ -118,6 +134,7 @@ impl Census {
                 }
                 Event::Changed(Change::Lost) => tracing::warn!("libvirt is gone; waiting for it"),
                 Event::Hinted(Hint::Starting(domain)) => self.announce(*domain),
+                Event::Looked(Look::Running { listing, seen }) => self.take_running(listing, seen),
                 Event::Looked(Look::Everything { begun, seen }) => self.take_all(begun, seen),
                 Event::Looked(Look::One { uuid, begun, seen }) => self.take_one(uuid, begun, seen),
             }
@@ -144,11 +161,17 @@ impl Census {
 
     /// One look at a time for each domain, and one listing: what is wanted meanwhile is looked at once more after it.
     fn start_looks<'a>(&mut self, on: &'a dyn Hypervisor, looks: &mut FuturesUnordered<BoxFuture<'a, Look>>) {
-        if self.list_again && !self.listing {
+        if self.list_again && self.listing.is_none() {
             self.looks += 1;
             let begun = self.looks;
-            (self.listing, self.list_again) = (true, false);
+            (self.listing, self.list_again) = (Some(begun), false);
             looks.push(Box::pin(async move { Look::Everything { begun, seen: on.domains().await } }));
+            if !self.inventory.complete {
+                looks.push(Box::pin(async move {
+                    sleep(SLOW).await;
+                    Look::Running { listing: begun, seen: on.running().await }
+                }));
+            }
         }
         let ready: Vec<Uuid> = self.look_again.difference(&self.looking).copied().collect();
         for uuid in ready {
@@ -157,6 +180,13 @@ impl Census {
             self.looks += 1;
             let begun = self.looks;
             looks.push(Box::pin(async move { Look::One { uuid, begun, seen: on.domain(uuid).await } }));
+        }
+    }
+
+    fn take_running(&mut self, listing: u64, seen: Vec<Uuid>) {
+        if self.listing == Some(listing) {
+            tracing::warn!("libvirt has not listed its domains yet: those that run are looked at one by one");
+            seen.into_iter().for_each(|uuid| self.want(uuid));
         }
     }
 
@@ -184,7 +214,7 @@ impl Census {
     }
 
     fn take_all(&mut self, begun: u64, seen: Result<Vec<Domain>, CallError>) {
-        self.listing = false;
+        self.listing = None;
         let domains = match seen {
             Ok(domains) => domains,
             Err(error) => {

@@ -149,6 +149,11 @@ impl Hypervisor for Script {
         if fails { Err(CallError::Deadline(takes)) } else { seen.ok_or(CallError::NoDomain) }
     }
 
+    async fn running(&self) -> Vec<Uuid> {
+        let domains = self.domains.lock().unwrap();
+        domains.values().filter(|domain| domain.standing == RUNNING).map(|domain| domain.uuid).collect()
+    }
+
     fn instance_again(&self, _id: InstanceId) -> Sighting {
         Sighting::Absent
     }

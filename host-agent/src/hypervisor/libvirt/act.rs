@@ -5,6 +5,7 @@
 //! Invariant: blocking; runs on the pool's threads only. Nothing here is evidence that a domain is off.
 
 use std::ffi::c_int;
+use std::sync::Weak;
 
 use tokio::time::Instant;
 use uuid::Uuid;
@@ -28,20 +29,28 @@ pub(super) enum Started {
     Already,
 }
 
-/// [`destroy`], unless it migrates by now: the end of a source is no evidence. The call may have waited for its turn.
-pub(super) fn stop(connect: &Connect, uuid: Uuid, asked: Instant) -> Result<(), CallError> {
+/// [`destroy`], unless it migrates by now: the end of a source is no evidence. The call may have waited for its turn, and nobody
+/// may want it any more: what runs by then may be another run.
+pub(super) fn stop(
+    connect: &Connect,
+    uuid: Uuid,
+    (asked, wanted): (Instant, &Weak<()>),
+) -> Result<(), CallError> {
     if asked.elapsed() > WORD_IS_GOOD_FOR {
         match job(connect, uuid)? {
             Job::Leaving | Job::Arriving => return Err(CallError::Failed("it migrates by now".to_owned())),
             Job::None | Job::Starting | Job::Ended => {}
         }
     }
-    destroy(connect, uuid)
+    let handle = lookup(connect, uuid)?;
+    if wanted.strong_count() == 0 {
+        return Err(CallError::Failed("nobody waits for it any more".to_owned()));
+    }
+    destroy(&handle)
 }
 
 /// Stops the domain at once, without asking the guest.
-fn destroy(connect: &Connect, uuid: Uuid) -> Result<(), CallError> {
-    let handle = lookup(connect, uuid)?;
+fn destroy(handle: &Handle) -> Result<(), CallError> {
     match handle.destroy_flags(sys::VIR_DOMAIN_DESTROY_DEFAULT) {
         Ok(_) => Ok(()),
         Err(error) if error.code() == ErrorNumber::OperationInvalid && handle.is_active() == Ok(false) => {

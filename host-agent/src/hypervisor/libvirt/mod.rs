@@ -207,6 +207,10 @@ impl Hypervisor for Libvirt {
         self.scan.process_of(uuid, age).await
     }
 
+    async fn running(&self) -> Vec<Uuid> {
+        self.scan.domains().await
+    }
+
     fn instance_again(&self, id: InstanceId) -> Sighting {
         process::again(id)
     }
@@ -244,8 +248,9 @@ impl Hypervisor for Libvirt {
     }
 
     async fn stop(&self, permit: &Permit, asked: Instant) -> Result<(), CallError> {
-        let uuid = permit.target();
-        let stop = move |connect: &_| act::stop(connect, uuid, asked);
+        let (uuid, interest) = (permit.target(), Arc::new(())); // of whoever waits here
+        let wanted = Arc::downgrade(&interest);
+        let stop = move |connect: &_| act::stop(connect, uuid, (asked, &wanted));
         self.pool.call((Lane::Act, uuid), STOP_DEADLINE, stop).await
     }
 

@@ -4,6 +4,7 @@
 //!
 //! Invariant: one look at a time, on a thread that can be left behind; of those there are never more than [`HUNG`].
 
+use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI32, Ordering};
 use std::time::Duration;
@@ -16,7 +17,7 @@ use uuid::Uuid;
 use super::process::{self, Everyone};
 use crate::domain::Sighting;
 
-/// How long a look may take.
+/// How long a look may take, and how long it is looked again.
 const DEADLINE: Duration = Duration::from_secs(1);
 /// How many looks may hang.
 const HUNG: usize = 2;
@@ -28,43 +29,38 @@ const LOOK_AGAIN: (Duration, usize) = (Duration::from_millis(50), 5);
 /// How soon a look may follow another: however many ask, looking costs a part of one core.
 const PAUSE: Duration = Duration::from_millis(25);
 
-type Seen = Arc<Everyone>;
+/// When a look began, and what it saw; nothing where nobody could look.
+type Looked = (Instant, Option<Arc<Everyone>>);
 
 /// The last look.
 #[derive(Debug)]
 pub(super) struct Scan {
-    last: Mutex<Option<(Instant, Seen)>>,
+    everyone: fn() -> io::Result<Everyone>,
+    last: Mutex<Option<Looked>>,
     threads: Arc<Semaphore>,
     /// The process that the log was told of last.
     told: AtomicI32,
 }
 
 /// A process of which nobody can tell whose it is.
-fn nameless(seen: &Option<(Instant, Seen)>) -> Option<i32> {
-    seen.as_ref().and_then(|(_, everyone)| everyone.nameless)
+fn nameless((_, seen): &Looked) -> Option<i32> {
+    seen.as_ref().and_then(|everyone| everyone.nameless)
 }
 
 impl Default for Scan {
     fn default() -> Self {
-        Self { last: Mutex::default(), threads: Arc::new(Semaphore::new(HUNG)), told: AtomicI32::new(0) }
+        Self::by(process::everyone)
     }
 }
 
 impl Scan {
+    fn by(everyone: fn() -> io::Result<Everyone>) -> Self {
+        let (threads, told) = (Arc::new(Semaphore::new(HUNG)), AtomicI32::new(0));
+        Self { everyone, last: Mutex::default(), threads, told }
+    }
+
     pub(super) async fn process_of(&self, uuid: Uuid, age: Duration) -> Sighting {
-        let asked = Instant::now();
-        let mut last = self.last.lock().await;
-        // Who waited for a look that began after it asked has its answer.
-        let pause = last.as_ref().map(|(begun, _)| *begun + PAUSE);
-        let fresh = last.take().filter(|(begun, _)| *begun >= asked || begun.elapsed() < age);
-        *last = match fresh {
-            Some(fresh) => Some(fresh),
-            None => {
-                sleep_until(pause.unwrap_or(asked)).await;
-                self.look().await
-            }
-        };
-        let Some((_, everyone)) = last.as_ref() else { return Sighting::Unsure };
+        let Some(everyone) = self.seen(age).await else { return Sighting::Unsure };
         let mut found = everyone.domains.get(&uuid).into_iter().flatten();
         match found.find(|instance| !instance.process.is_gone()) {
             Some(instance) => Sighting::Runs(instance.clone()),
@@ -73,32 +69,79 @@ impl Scan {
         }
     }
 
-    async fn look(&self) -> Option<(Instant, Seen)> {
-        let mut seen = self.look_once().await;
+    /// The domains that have a process, as far as anybody could look.
+    pub(super) async fn domains(&self) -> Vec<Uuid> {
+        let everyone = self.seen(Duration::ZERO).await;
+        everyone.map(|everyone| everyone.domains.keys().copied().collect()).unwrap_or_default()
+    }
+
+    async fn seen(&self, age: Duration) -> Option<Arc<Everyone>> {
+        let asked = Instant::now();
+        let mut last = self.last.lock().await;
+        let pause = last.as_ref().map(|(begun, _)| *begun + PAUSE);
+        // Who waited for a look that began after it asked has its answer, also that nobody could look.
+        let fresh = last.take().filter(|(begun, _)| *begun >= asked || asked.duration_since(*begun) < age);
+        let looked = match fresh {
+            Some(fresh) => fresh,
+            None => {
+                sleep_until(pause.unwrap_or(asked)).await;
+                self.look().await
+            }
+        };
+        last.insert(looked).1.clone()
+    }
+
+    async fn look(&self) -> Looked {
+        let until = Instant::now() + DEADLINE;
+        let mut looked = self.look_once().await;
         for _ in 0..LOOK_AGAIN.1 {
-            if nameless(&seen).is_none() {
-                return seen;
+            if nameless(&looked).is_none() || Instant::now() > until {
+                break;
             }
             sleep(LOOK_AGAIN.0).await;
-            seen = self.look_once().await;
+            looked = self.look_once().await;
         }
-        if let Some(pid) = nameless(&seen).filter(|pid| self.told.swap(*pid, Ordering::Relaxed) != *pid) {
+        if let Some(pid) = nameless(&looked).filter(|pid| self.told.swap(*pid, Ordering::Relaxed) != *pid) {
             tracing::warn!(
                 pid,
                 "nobody can tell whose QEMU this is, so no domain is known to be off: end it if it belongs to none"
             );
         }
-        seen
+        looked
     }
 
-    async fn look_once(&self) -> Option<(Instant, Seen)> {
+    async fn look_once(&self) -> Looked {
         let begun = Instant::now();
-        let permit = self.threads.clone().try_acquire_owned().ok()?;
+        let Ok(permit) = self.threads.clone().try_acquire_owned() else { return (begun, None) };
+        let everyone = self.everyone;
         let look = spawn_blocking(move || {
             let _permit = permit; // kept as long as the look hangs
-            process::everyone()
+            everyone()
         });
-        let everyone = timeout(DEADLINE, look).await.ok()?.ok()?.ok()?;
-        Some((begun, Arc::new(everyone)))
+        let seen = timeout(DEADLINE, look).await.ok().and_then(Result::ok).and_then(Result::ok);
+        (begun, seen.map(Arc::new))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::future::join_all;
+
+    use super::*;
+
+    /// A process that keeps whoever reads it waiting for longer than a look may take, and then lets go.
+    fn slowly() -> io::Result<Everyone> {
+        std::thread::sleep(DEADLINE + Duration::from_millis(200));
+        Ok(Everyone::default())
+    }
+
+    #[tokio::test]
+    async fn who_waits_for_a_look_that_comes_to_nothing_does_not_look_once_more_for_each_that_waits() {
+        let (scan, begun) = (Scan::by(slowly), Instant::now());
+
+        let seen = join_all((0..10).map(|_| scan.process_of(Uuid::nil(), Duration::ZERO))).await;
+
+        assert!(seen.iter().all(|sighting| *sighting == Sighting::Unsure), "{seen:?}");
+        assert!(begun.elapsed() < 3 * DEADLINE, "{:?}", begun.elapsed());
     }
 }

@@ -32,15 +32,30 @@ impl Drop for Driver {
     }
 }
 
+fn stop(connect: &Connect, uuid: Uuid) -> Result<(), CallError> {
+    let interest = Arc::new(());
+    act::stop(connect, uuid, (Instant::now(), &Arc::downgrade(&interest)))
+}
+
+#[test]
+fn what_nobody_waits_for_any_more_is_not_stopped() {
+    let driver = Driver::open();
+    let wanted = Arc::downgrade(&Arc::new(()));
+
+    assert!(act::stop(&driver.0, DOMAIN, (Instant::now(), &wanted)).is_err());
+
+    assert_eq!(driver.standing(DOMAIN), Ok(Standing::Active), "it may be another run by then");
+}
+
 #[test]
 fn a_domain_is_stopped_and_started_again_and_neither_minds_a_repeat() {
     let driver = Driver::open();
     let connect = &driver.0;
     assert_eq!(driver.standing(DOMAIN), Ok(Standing::Active));
 
-    assert_eq!(act::stop(connect, DOMAIN, Instant::now()), Ok(()));
+    assert_eq!(stop(connect, DOMAIN), Ok(()));
     assert_eq!(driver.standing(DOMAIN), Ok(Standing::ShutOff));
-    assert_eq!(act::stop(connect, DOMAIN, Instant::now()), Err(CallError::NotRunning));
+    assert_eq!(stop(connect, DOMAIN), Err(CallError::NotRunning));
 
     assert_eq!(act::start(connect, DOMAIN, &Recipe::Defined), Ok(Started::Now));
     assert_eq!(act::start(connect, DOMAIN, &Recipe::Defined), Ok(Started::Already));
@@ -58,7 +73,7 @@ fn a_transient_domain_is_made_again_from_its_recipe() {
     Handle::create_xml(&driver.0, &xml, 0).unwrap();
 
     let recipe = act::recipe(&driver.0, uuid).unwrap();
-    act::stop(&driver.0, uuid, Instant::now()).unwrap();
+    stop(&driver.0, uuid).unwrap();
     assert_eq!(driver.standing(uuid), Err(CallError::NoDomain));
 
     assert!(matches!(&recipe, Recipe::Transient(xml) if xml.contains("secret")));
@@ -79,7 +94,7 @@ fn an_unknown_domain_is_an_error_for_every_question_and_order() {
     let nobody = Uuid::from_u128(1);
 
     assert_eq!(driver.standing(nobody), Err(CallError::NoDomain));
-    assert_eq!(act::stop(&driver.0, nobody, Instant::now()), Err(CallError::NoDomain));
+    assert_eq!(stop(&driver.0, nobody), Err(CallError::NoDomain));
     assert_eq!(act::start(&driver.0, nobody, &Recipe::Defined), Err(CallError::NoDomain));
     assert!(act::recipe(&driver.0, nobody) == Err(CallError::NoDomain));
     assert_eq!(act::job(&driver.0, nobody), Err(CallError::NoDomain));

@@ -28,3 +28,17 @@ async fn what_is_there_is_listed_also_if_nothing_is_heard_of_a_connection() {
     assert_eq!(stage.known(1), Some(RUNNING));
     assert_eq!(stage.listings(), [1]);
 }
+
+#[tokio::test(start_paused = true)]
+async fn those_that_run_are_known_also_while_libvirt_is_busy_with_one_of_them_and_lists_none() {
+    let stage = Stage::before_the_connection([domain(1, RUNNING), domain(2, OFF)]);
+    *stage.script.listing_takes.lock().unwrap() = Duration::from_secs(20);
+
+    stage.passes(4).await;
+
+    assert_eq!((stage.known(1), stage.known(2)), (Some(RUNNING), None));
+    assert!(!stage.published.borrow().is_complete(), "what is not known may be there");
+    stage.passes(20).await;
+    assert_eq!((stage.known(1), stage.known(2)), (Some(RUNNING), Some(OFF)));
+    assert!(stage.published.borrow().is_complete());
+}
