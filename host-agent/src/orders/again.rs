@@ -11,6 +11,9 @@ use tokio::time::Instant;
 use super::carry::Carrier;
 use crate::order::{Order, Outcome, Step};
 
+/// Why a target that was off was not started.
+const FOR_ANOTHER: &str = "it was looked at once more for somebody who asked later, and that came to nothing";
+
 impl Carrier {
     /// Whether somebody joined after the last look: what it saw is older than their question.
     pub(super) fn is_stale(&self, order: &Order, step: Option<Step>) -> bool {
@@ -34,8 +37,12 @@ impl Carrier {
 
     /// What is proven to those that asked before the last look.
     pub(super) fn proven(&self, order: &Order) -> Option<(Instant, Outcome)> {
-        let outcome = order.outcome().filter(|outcome| matches!(outcome, Outcome::Off(_)))?;
-        Some((*self.looked.borrow(), outcome.clone()))
+        let outcome = match order.outcome() {
+            Some(Outcome::Off(proof)) => Outcome::Off(*proof),
+            None => Outcome::Restarted(order.proof()?, Err(FOR_ANOTHER.to_owned())),
+            Some(Outcome::Restarted(..) | Outcome::On | Outcome::Failed(..)) => return None,
+        };
+        Some((*self.looked.borrow(), outcome))
     }
 
     /// A reboot whose target is gone is joined no more: who asks now asks about what runs next. If that is to be stopped too, it is.

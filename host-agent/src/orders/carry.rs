@@ -350,19 +350,19 @@ impl Carrier {
             loop {
                 instance.process.gone().await;
                 if let Some(proof) = Proof::process_gone(&instance) {
+                    let gone = |another| (Event::ProcessGone(proof, another), Some(instance.clone()));
+                    let Some(domain) = domain else { return gone(true) }; // nobody looked: look again
+                    let (hypervisor, now) = (&*orders.hypervisor, Instant::now());
                     // Who joined since then asks about what may have been started since then, unseen by libvirt.
-                    let is_joined = orders.joined(number).is_some_and(|joined| joined > since);
-                    let since = if is_joined { Instant::now() } else { since };
-                    looked.send_replace(since);
-                    let another = match domain {
-                        Some(domain) if is_joined => {
-                            let domain = Domain { instance: None, ..Domain::clone(&domain) };
-                            runs_again(&*orders.hypervisor, &domain, &instance, since).await
+                    if orders.joined(number).is_some_and(|joined| joined > since) {
+                        let domain = Domain { instance: None, ..Domain::clone(&domain) };
+                        if !runs_again(hypervisor, &domain, &instance, now).await {
+                            looked.send_replace(now);
+                            return gone(false);
                         }
-                        Some(domain) => runs_again(&*orders.hypervisor, &domain, &instance, since).await,
-                        None => true, // nobody looked: look again
-                    };
-                    return (Event::ProcessGone(proof, another), Some(instance));
+                    }
+                    looked.send_replace(since);
+                    return gone(runs_again(hypervisor, &domain, &instance, since).await);
                 }
             }
         }))

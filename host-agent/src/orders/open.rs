@@ -87,10 +87,13 @@ impl View {
         self.earlier_for(asked).or_else(|| self.verdict())
     }
 
-    /// What was proven to those that had asked by then.
+    /// What was proven to those that had asked by then. Whether their target runs again is told by the order's end, unless that tells
+    /// less.
     fn earlier_for(&self, asked: Instant) -> Option<Verdict> {
-        let earlier = self.earlier.as_ref().filter(|(before, _)| asked <= *before);
-        earlier.map(|(_, outcome)| reply::verdict_of(outcome))
+        let (_, outcome) = self.earlier.as_ref().filter(|(before, _)| asked <= *before)?;
+        let says_all =
+            matches!(outcome, Outcome::Off(_)) || matches!(self.outcome, Some(Outcome::Failed(..)));
+        says_all.then(|| reply::verdict_of(outcome))
     }
 
     /// The order's verdict, once it has ended.

@@ -33,6 +33,8 @@ pub(crate) struct Recorder {
     migrating: watch::Sender<Option<Uuid>>,
     /// A process that is just becoming a QEMU cannot be read.
     unreadable: watch::Sender<bool>,
+    /// How long a look at all processes takes.
+    look: Mutex<Duration>,
 }
 
 /// How long the agent waits for what libvirt knows of one domain.
@@ -52,6 +54,7 @@ impl Recorder {
             preparing: watch::channel(None).0,
             migrating: watch::channel(None).0,
             unreadable: watch::channel(false).0,
+            look: Mutex::default(),
         }
     }
 
@@ -121,6 +124,11 @@ impl Recorder {
         self.unreadable.send_replace(has);
     }
 
+    /// A look at all processes takes so long.
+    pub(crate) fn is_looked_at_in(&self, time: Duration) {
+        *self.look.lock().unwrap() = time;
+    }
+
     /// It is being copied to another host, of which no event tells, or that is over.
     pub(crate) fn migrates(&self, uuid: Option<Uuid>) {
         self.migrating.send_replace(uuid);
@@ -179,6 +187,8 @@ impl Hypervisor for Recorder {
     }
 
     async fn process_of(&self, uuid: Uuid, age: Duration) -> Sighting {
+        let takes = *self.look.lock().unwrap();
+        sleep(takes).await;
         let seen = self.simulated.process_of(uuid, age).await;
         if seen == Sighting::Absent && *self.unreadable.borrow() { Sighting::Unsure } else { seen }
     }

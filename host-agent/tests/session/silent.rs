@@ -91,6 +91,68 @@ async fn a_reboot_whose_target_is_gone_is_not_joined() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn who_joins_a_reboot_as_its_target_ends_takes_no_proof_from_who_asked_before() {
+    let agent = beside_a_hung_libvirt().await;
+    agent.host().is_looked_at_in(Duration::from_millis(300));
+    let (mut early, mut late) = (agent.guest("web1").await, agent.guest("web3").await);
+    let (asked, also_asked) = (power(Power::Reboot, "web2"), power(Power::Reboot, "web2"));
+
+    early.sends(&asked);
+    pass(Duration::from_millis(1450)).await;
+    assert!(!agent.runs("web2"));
+    late.sends(&also_asked);
+    let verdict = early.hears_of(&asked).await.verdict;
+    let unproven = late.hears_of(&also_asked).await.verdict;
+
+    assert_eq!(
+        (verdict.ruling, verdict.evidence),
+        (Ruling::Done, Some(Evidence::ProcessGone)),
+        "{verdict:?}"
+    );
+    assert_eq!(unproven.ruling, Ruling::Failed(Reason::UnknownState), "it may have been started since");
+    assert_eq!(early.asks(&asked).await, verdict, "also when it asks again");
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_joins_a_reboot_as_its_target_ends_has_it_rebooted_with_who_asked_before() {
+    let agent = Agent::with_domains(vec![
+        domain("web1", "web"),
+        Entry { stop_ms: 300, ..domain("web2", "web") },
+        domain("web3", "web"),
+    ])
+    .await;
+    agent.host().is_looked_at_in(Duration::from_millis(500));
+    let (mut early, mut late) = (agent.guest("web1").await, agent.guest("web3").await);
+    let (asked, also_asked) = (power(Power::Reboot, "web2"), power(Power::Reboot, "web2"));
+
+    early.sends(&asked);
+    pass(Duration::from_millis(700)).await;
+    late.sends(&also_asked);
+    let verdicts = [early.hears_of(&asked).await.verdict, late.hears_of(&also_asked).await.verdict];
+
+    assert!(verdicts.iter().all(|verdict| verdict.state == Some(PowerState::On)), "{verdicts:?}");
+    assert_eq!(agent.orders(), ["stop web2", "start web2"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_joins_takes_no_proof_from_who_asked_before_where_not_all_processes_can_be_read() {
+    let slow = Entry { stop_ms: 300, ..domain("web2", "web") };
+    let agent = Agent::with_domains(vec![domain("web1", "web"), slow, domain("web3", "web")]).await;
+    agent.host().has_one_that_cannot_be_read(true);
+    let (mut early, mut late) = (agent.guest("web1").await, agent.guest("web3").await);
+    let (asked, also_asked) = (off("web2"), off("web2"));
+
+    early.sends(&asked);
+    pass(Duration::from_millis(100)).await;
+    late.sends(&also_asked);
+    let verdict = early.hears_of(&asked).await.verdict;
+    let unproven = late.hears_of(&also_asked).await.verdict;
+
+    assert_eq!(verdict.evidence, Some(Evidence::ProcessGone), "{verdict:?}");
+    assert_eq!(unproven.ruling, Ruling::Failed(Reason::UnknownState), "another may have been started since");
+}
+
+#[tokio::test(start_paused = true)]
 async fn what_only_a_condemned_guest_asked_for_is_not_begun() {
     let agent = beside_a_hung_libvirt().await;
     let (mut survivor, mut condemned) = (agent.guest("web1").await, agent.guest("web2").await);
