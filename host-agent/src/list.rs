@@ -7,6 +7,7 @@
 
 pub(crate) mod names;
 
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -63,7 +64,7 @@ impl Listing {
     }
 
     /// What is in it.
-    pub(crate) async fn items(self) -> Vec<Item> {
+    pub(crate) async fn items(mut self) -> Vec<Item> {
         let visible = self.visible().await;
         let until = Instant::now() + PATIENCE;
         self.board.turns().line_up().await;
@@ -87,14 +88,17 @@ impl Listing {
 
     /// These domains by what is known of them now, without those that are no more: a list that had to wait for its turn may have
     /// been asked for long ago.
-    fn as_they_are(&self, part: &[Arc<Domain>]) -> Vec<Arc<Domain>> {
+    fn as_they_are<'a>(&self, part: &'a [Arc<Domain>]) -> Cow<'a, [Arc<Domain>]> {
+        if let Ok(false) = self.inventory.has_changed() {
+            return part.into();
+        }
         let now = self.inventory.borrow();
         part.iter().filter_map(|domain| now.get(domain.uuid).cloned()).collect()
     }
 
     /// What the guest may see, by name.
-    async fn visible(&self) -> Vec<Arc<Domain>> {
-        let (domains, rules) = (self.inventory.borrow().clone(), self.policy.borrow().clone());
+    async fn visible(&mut self) -> Vec<Arc<Domain>> {
+        let (domains, rules) = (self.inventory.borrow_and_update().clone(), self.policy.borrow().clone());
         let Some(source) = Source::of(&self.caller, &domains) else { return Vec::new() };
         let mut visible = Vec::new();
         for (number, domain) in domains.iter().enumerate() {
@@ -147,7 +151,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_list_that_waited_for_its_turn_tells_what_is_known_now() {
-        let (listing, mut domains, published) = listing().await;
+        let (mut listing, mut domains, published) = listing().await;
 
         let visible = listing.visible().await;
         domains.pop();

@@ -6,8 +6,9 @@
 
 use std::fmt;
 use std::str::FromStr;
+use std::sync::Arc;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, Serializer};
 use uuid::Uuid;
 
 use crate::limits::NAME_BYTES;
@@ -63,10 +64,10 @@ impl FromStr for RequestId {
     }
 }
 
-/// A domain's name: 1 to 1024 bytes of UTF-8 without control characters.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
-pub struct Name(String);
+/// A domain's name: 1 to 1024 bytes of UTF-8 without control characters, held once for all who have it.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Deserialize)]
+#[serde(try_from = "String")]
+pub struct Name(Arc<str>);
 
 impl Name {
     /// The text of the name.
@@ -86,7 +87,7 @@ impl TryFrom<String> for Name {
         if text.chars().any(char::is_control) {
             return Err(WordError::NameControl);
         }
-        Ok(Self(text))
+        Ok(Self(text.into()))
     }
 }
 
@@ -98,9 +99,9 @@ impl FromStr for Name {
     }
 }
 
-impl From<Name> for String {
-    fn from(name: Name) -> Self {
-        name.0
+impl Serialize for Name {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&self.0)
     }
 }
 

@@ -198,7 +198,7 @@ fn peers(parts: &[PeerPart]) -> Result<Vec<PeerRule>, String> {
             (None, Some(label)) => {
                 let label: Name =
                     label.parse().map_err(|error| format!("legacy.peer {whence}: cluster: {error}"))?;
-                Whom::Cluster(label.into())
+                Whom::Cluster(label.to_string())
             }
             _ => return Err(format!("legacy.peer {whence}: give a guest or a cluster")),
         };
