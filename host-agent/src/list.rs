@@ -101,7 +101,8 @@ impl Listing {
         let (domains, rules) = (self.inventory.borrow_and_update().clone(), self.policy.borrow().clone());
         let Some(source) = Source::of(&self.caller, &domains) else { return Vec::new() };
         let mut visible = Vec::new();
-        for (number, domain) in domains.iter().enumerate() {
+        self.board.turns().line_up().await;
+        for (number, domain) in domains.by_name().iter().enumerate() {
             if number % PART == 0 {
                 self.board.pace().await;
                 yield_now().await;
@@ -110,7 +111,6 @@ impl Listing {
                 visible.push(domain.clone());
             }
         }
-        visible.sort_unstable_by(|one, other| one.name.cmp(&other.name));
         visible
     }
 }

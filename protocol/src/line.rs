@@ -148,12 +148,20 @@ pub(crate) fn from_object<T: DeserializeOwned>(json: &[u8]) -> serde_json::Resul
 
 struct Ascii;
 
+/// Whether all of it is printable ASCII.
+pub(crate) fn is_plain(text: &str) -> bool {
+    text.bytes().all(|byte| matches!(byte, b' '..=b'~'))
+}
+
 impl serde_json::ser::Formatter for Ascii {
     fn write_string_fragment<W: ?Sized + std::io::Write>(
         &mut self,
         out: &mut W,
         part: &str,
     ) -> std::io::Result<()> {
+        if is_plain(part) {
+            return out.write_all(part.as_bytes()); // nearly all that is ever written
+        }
         let mut units = [0; 2];
         part.chars().try_for_each(|c| {
             if c.is_ascii() && !c.is_ascii_control() {

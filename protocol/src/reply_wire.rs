@@ -12,7 +12,7 @@ use uuid::Uuid;
 
 use crate::host_status::HostStatus;
 use crate::limits::{DETAIL_BYTES, LINE_BYTES};
-use crate::line::{LineError, encode_line, from_object};
+use crate::line::{LineError, encode_line, from_object, is_plain};
 use crate::reply::{
     Body, Evidence, GuestIdentity, Hello, Item, Phase, PowerState, Reason, Reply, Ruling, Verdict,
 };
@@ -214,7 +214,7 @@ impl Reply {
         let mut parts = vec![Vec::new()];
         let mut room = most;
         for item in items {
-            let size = ITEM_BYTES + item.name.as_str().chars().map(escaped).sum::<usize>();
+            let size = ITEM_BYTES + escaped_length(item.name.as_str());
             let full = size > room;
             if full {
                 parts.push(Vec::new());
@@ -234,6 +234,12 @@ impl Reply {
 /// Bytes of a line that its items may fill, and of an item without its name.
 const LIST_ROOM: usize = LINE_BYTES - 128;
 const ITEM_BYTES: usize = 80;
+
+/// Bytes of a text in ASCII JSON.
+fn escaped_length(text: &str) -> usize {
+    let is_its_own = is_plain(text) && !text.contains(['"', '\\']);
+    if is_its_own { text.len() } else { text.chars().map(escaped).sum() }
+}
 
 /// Bytes of a character in ASCII JSON.
 fn escaped(c: char) -> usize {

@@ -10,7 +10,7 @@ pub mod simulated;
 /// No migration comes and goes in less than this: what libvirt said of one is good for so long.
 pub const WORD_IS_GOOD_FOR: std::time::Duration = std::time::Duration::from_millis(250);
 
-use std::collections::HashSet;
+use std::collections::BTreeSet;
 use std::fmt;
 use std::time::Duration;
 
@@ -100,7 +100,7 @@ pub trait Hypervisor: Send + Sync {
     }
     /// The names of all domains of which the host's files tell a process now: one look instead of one for each of many.
     /// `None` where there is no such look.
-    fn named_now(&self) -> Option<HashSet<String>> {
+    fn named_now(&self) -> Option<BTreeSet<String>> {
         None
     }
     /// The domain's process among all processes of the host, whatever libvirt and its files say. The look is

@@ -8,7 +8,7 @@ mod census;
 mod state;
 
 use std::collections::{BTreeSet, HashMap};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use fence_vmchannel_protocol::{Name, Target};
 use uuid::Uuid;
@@ -26,6 +26,8 @@ pub struct Inventory {
     /// Whether libvirt listed all its domains at least once.
     complete: bool,
     domains: HashMap<Uuid, Arc<Domain>>,
+    /// The same, sorted for lists once somebody wants one.
+    by_name: OnceLock<Vec<Arc<Domain>>>,
     /// Those that were leaving for another host, or had moved there, when they were heard of last, known or not.
     elsewhere: BTreeSet<Uuid>,
     /// Each name that a domain has; shared by all snapshots until one changes.
@@ -79,6 +81,15 @@ impl Inventory {
     #[must_use]
     pub fn is_complete(&self) -> bool {
         self.complete
+    }
+
+    /// All domains by name.
+    pub fn by_name(&self) -> &[Arc<Domain>] {
+        self.by_name.get_or_init(|| {
+            let mut domains: Vec<_> = self.domains.values().cloned().collect();
+            domains.sort_unstable_by(|one, other| one.name.cmp(&other.name));
+            domains
+        })
     }
 
     /// All domains, in no order.
@@ -137,6 +148,11 @@ impl Inventory {
                 self.remove(domain.uuid);
             }
         }
+        self.insert(domain);
+    }
+
+    fn insert(&mut self, domain: Domain) {
+        self.by_name.take();
         self.domains.insert(domain.uuid, Arc::new(domain));
     }
 
@@ -148,8 +164,7 @@ impl Inventory {
             Standing::Active | Standing::Leaving | Standing::Crashed | Standing::Unclear => Standing::Leaving,
             Standing::ShutOff | Standing::Moved => Standing::Moved,
         };
-        let domain = Domain { standing, ..Domain::clone(domain) };
-        self.domains.insert(uuid, Arc::new(domain));
+        self.insert(Domain { standing, ..Domain::clone(domain) });
     }
 
     /// Forgets a domain that libvirt no longer knows, unless its process lives. That it is elsewhere is remembered: it may be
@@ -166,6 +181,7 @@ impl Inventory {
     }
 
     fn remove(&mut self, uuid: Uuid) -> Option<Arc<Domain>> {
+        self.by_name.take();
         let old = self.domains.remove(&uuid)?;
         if self.names.get(&old.name) == Some(&uuid) {
             // With a name for each domain that is left and one more, nobody else has this one.

@@ -5,7 +5,7 @@
 //! Invariant: `off` needs libvirt's word over a connection that stands *and* that no process of it is there now, neither by
 //! libvirt's pid file nor among all processes of the host. Anything less is not off.
 
-use std::collections::HashSet;
+use std::collections::BTreeSet;
 use std::future::poll_fn;
 use std::sync::Arc;
 use std::task::Poll;
@@ -32,7 +32,7 @@ pub fn glance(hypervisor: &dyn Hypervisor, domain: &Domain) -> Option<Result<Pow
 fn glance_among(
     hypervisor: &dyn Hypervisor,
     domain: &Domain,
-    named: Option<&HashSet<String>>,
+    named: Option<&BTreeSet<String>>,
 ) -> Option<Result<PowerState, Reason>> {
     if domain.is_alive() {
         return Some(Ok(PowerState::On));
@@ -41,7 +41,7 @@ fn glance_among(
     by_its_files(hypervisor, domain, &process)
 }
 
-fn is_named(domain: &Domain, named: Option<&HashSet<String>>) -> bool {
+fn is_named(domain: &Domain, named: Option<&BTreeSet<String>>) -> bool {
     named.is_none_or(|named| named.contains(domain.name.as_str()))
 }
 
@@ -64,7 +64,7 @@ fn by_its_files(
 async fn read_its_files(
     hypervisor: &dyn Hypervisor,
     domain: &Domain,
-    named: Option<&HashSet<String>>,
+    named: Option<&BTreeSet<String>>,
 ) -> Option<Result<PowerState, Reason>> {
     if domain.is_alive() {
         return Some(Ok(PowerState::On));
@@ -91,7 +91,7 @@ async fn look_among(
     hypervisor: &dyn Hypervisor,
     known: &Known,
     domain: &Domain,
-    named: Option<&HashSet<String>>,
+    named: Option<&BTreeSet<String>>,
 ) -> Result<PowerState, Reason> {
     if let Some(seen) = read_its_files(hypervisor, domain, named).await {
         return seen;
@@ -131,7 +131,7 @@ async fn look_among(
 pub async fn look_at_all(
     hypervisor: &dyn Hypervisor,
     known: &Known,
-    (domains, named): (&[Arc<Domain>], Option<&HashSet<String>>),
+    (domains, named): (&[Arc<Domain>], Option<&BTreeSet<String>>),
     patience: Duration,
 ) -> Vec<Option<PowerState>> {
     let until = Instant::now() + patience;

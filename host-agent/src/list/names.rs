@@ -4,7 +4,7 @@
 //!
 //! Invariant: no list is made of what was read before it was asked for; what no list uses any more is not kept.
 
-use std::collections::HashSet;
+use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use tokio::time::Instant;
@@ -16,7 +16,7 @@ pub(crate) struct Names(Mutex<Option<Reading>>);
 #[derive(Debug)]
 struct Reading {
     begun: Instant,
-    names: Weak<HashSet<String>>,
+    names: Weak<BTreeSet<String>>,
 }
 
 impl Names {
@@ -24,8 +24,8 @@ impl Names {
     pub(crate) fn since(
         &self,
         asked: Instant,
-        read: impl FnOnce() -> Option<HashSet<String>>,
-    ) -> Option<Arc<HashSet<String>>> {
+        read: impl FnOnce() -> Option<BTreeSet<String>>,
+    ) -> Option<Arc<BTreeSet<String>>> {
         let mut last = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let younger = last.as_ref().filter(|reading| reading.begun > asked);
         if let Some(names) = younger.and_then(|reading| reading.names.upgrade()) {
@@ -46,8 +46,8 @@ mod tests {
 
     use super::*;
 
-    fn named(name: &str) -> Option<HashSet<String>> {
-        Some(HashSet::from([name.to_owned()]))
+    fn named(name: &str) -> Option<BTreeSet<String>> {
+        Some(BTreeSet::from([name.to_owned()]))
     }
 
     #[tokio::test(start_paused = true)]

@@ -18,7 +18,7 @@ mod scan;
 mod starts;
 mod turns;
 
-use std::collections::HashSet;
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
@@ -199,7 +199,7 @@ impl Hypervisor for Libvirt {
         }
     }
 
-    fn named_now(&self) -> Option<HashSet<String>> {
+    fn named_now(&self) -> Option<BTreeSet<String>> {
         process::named_by_pid_files(self.run_dir.as_deref()?).ok()
     }
 

@@ -8,7 +8,7 @@
 mod doing;
 mod registry;
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fs;
 use std::io::{self, Read};
 use std::os::fd::OwnedFd;
@@ -107,12 +107,12 @@ fn named_by_pid_file(run_dir: &Path, name: &str) -> io::Result<Option<Pid>> {
 }
 
 /// The names of all domains that libvirt has written a pid file of.
-pub fn named_by_pid_files(run_dir: &Path) -> io::Result<HashSet<String>> {
+pub fn named_by_pid_files(run_dir: &Path) -> io::Result<BTreeSet<String>> {
     let entries = match fs::read_dir(run_dir) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(HashSet::new()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(BTreeSet::new()),
         entries => entries?,
     };
-    let mut names = HashSet::new();
+    let mut names = BTreeSet::new();
     for entry in entries {
         let file = entry?.file_name().into_string().map_err(|_| io::ErrorKind::InvalidData)?;
         names.extend(file.strip_suffix(".pid").map(str::to_owned));

@@ -14,6 +14,22 @@ impl Stage {
     }
 }
 
+#[test]
+fn all_are_told_by_name_also_after_one_has_come_or_gone() {
+    let mut inventory: Inventory = [domain(2, RUNNING), domain(1, OFF)].into_iter().collect();
+    let numbers = |inventory: &Inventory| -> Vec<u128> {
+        inventory.by_name().iter().map(|domain| domain.uuid.as_u128()).collect()
+    };
+    assert_eq!(numbers(&inventory), [1, 2]);
+
+    inventory.put(domain(0, OFF));
+    assert_eq!(numbers(&inventory), [0, 1, 2]);
+    inventory.leaves(Uuid::from_u128(2));
+    assert_eq!(inventory.by_name()[2].standing, Standing::Leaving);
+    inventory.forget(Uuid::from_u128(1));
+    assert_eq!(numbers(&inventory), [0, 2]);
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_name_that_goes_from_one_domain_to_another_means_the_new_one() {
     let stage = Stage::with([domain(1, OFF)]).await;
