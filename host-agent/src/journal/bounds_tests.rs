@@ -134,3 +134,50 @@ fn a_full_journal_is_not_written_anew_for_each_order_that_it_refuses() {
     assert!(!refused.unwrap_err().to_string().contains("ask again"), "it was to be written anew");
     assert_eq!(disk.content(), written);
 }
+
+/// A disk that is full but for what was kept for the open orders.
+struct Reserved(Disk);
+
+impl Store for Reserved {
+    fn append(&mut self, bytes: &[u8], spare: u64) -> io::Result<()> {
+        if spare > 0 {
+            self.0.write(|content| content.extend_from_slice(&bytes[..9]))?; // and it cannot take that back
+            return Err(io::ErrorKind::StorageFull.into());
+        }
+        self.0.append(bytes, spare)
+    }
+
+    fn replace(&mut self, _: &[u8], _: u64) -> io::Result<()> {
+        Err(io::ErrorKind::StorageFull.into())
+    }
+}
+
+#[test]
+fn an_order_that_finds_no_room_takes_none_from_those_that_are_open() {
+    let disk = Disk::default();
+    disk.journal().acting(acting(1)).unwrap();
+    let mut journal = disk.journal();
+    journal.store = Box::new(Reserved(disk.clone()));
+
+    journal.acting(acting(2)).unwrap_err();
+    journal.off(1, Evidence::ProcessGone).unwrap();
+    journal.ended(1, ended(60));
+
+    assert!(!journal.is_behind());
+    let known = &told(&disk.journal())[0].1;
+    assert_eq!((known.off, &known.ended), (Some(Evidence::ProcessGone), &Some(ended(60))));
+}
+
+#[test]
+fn what_was_refused_for_want_of_room_is_taken_out_as_soon_as_there_is_some() {
+    let disk = Disk::default();
+    let mut journal = disk.journal();
+    journal.store = Box::new(Reserved(disk.clone()));
+    journal.acting(acting(2)).unwrap_err();
+    let torn = disk.content();
+
+    journal.store = Box::new(disk.clone());
+    journal.catch_up();
+
+    assert!(disk.content().len() < torn.len());
+}

@@ -193,9 +193,9 @@ impl Journal {
         self.is_behind
     }
 
-    /// Writes what could not be written when it happened.
+    /// Writes what could not be written when it happened, and takes out what was written of an order that was refused.
     pub fn catch_up(&mut self) {
-        if self.is_behind && self.rewrite().is_ok() {
+        if (self.is_behind || self.is_torn) && self.rewrite().is_ok() {
             tracing::info!("the journal can be written again");
         }
     }

@@ -23,7 +23,7 @@ impl Disk {
         Journal::open(Box::new(self.clone()), &self.content(), "boot one")
     }
 
-    fn write(&self, write: impl FnOnce(&mut Vec<u8>)) -> io::Result<()> {
+    pub(super) fn write(&self, write: impl FnOnce(&mut Vec<u8>)) -> io::Result<()> {
         let (content, full) = &mut *self.0.lock().unwrap();
         if *full {
             return Err(io::ErrorKind::StorageFull.into());
@@ -127,39 +127,6 @@ fn a_journal_with_a_torn_end_is_written_on_without_loss() {
 
     let numbers: Vec<_> = disk.journal().orders().map(|(number, _)| number).collect();
     assert_eq!(numbers, [1, 3]);
-}
-
-/// A disk that is full but for what was kept for the open orders.
-struct Reserved(Disk);
-
-impl Store for Reserved {
-    fn append(&mut self, bytes: &[u8], spare: u64) -> io::Result<()> {
-        if spare > 0 {
-            self.0.write(|content| content.extend_from_slice(&bytes[..9]))?; // and it cannot take that back
-            return Err(io::ErrorKind::StorageFull.into());
-        }
-        self.0.append(bytes, spare)
-    }
-
-    fn replace(&mut self, _: &[u8], _: u64) -> io::Result<()> {
-        Err(io::ErrorKind::StorageFull.into())
-    }
-}
-
-#[test]
-fn an_order_that_finds_no_room_takes_none_from_those_that_are_open() {
-    let disk = Disk::default();
-    disk.journal().acting(acting(1)).unwrap();
-    let mut journal = disk.journal();
-    journal.store = Box::new(Reserved(disk.clone()));
-
-    journal.acting(acting(2)).unwrap_err();
-    journal.off(1, Evidence::ProcessGone).unwrap();
-    journal.ended(1, ended(60));
-
-    assert!(!journal.is_behind());
-    let known = &told(&disk.journal())[0].1;
-    assert_eq!((known.off, &known.ended), (Some(Evidence::ProcessGone), &Some(ended(60))));
 }
 
 #[test]

@@ -12,7 +12,7 @@ use super::carry::Carrier;
 use crate::order::{Order, Outcome, Step};
 
 /// Why a target that was off was not started.
-const FOR_ANOTHER: &str = "it was looked at once more for somebody who asked later, and that came to nothing";
+const FOR_ANOTHER: &str = "it was looked at once more for somebody who asked later";
 
 impl Carrier {
     /// Whether somebody joined after the last look: what it saw is older than their question.

@@ -90,10 +90,15 @@ impl View {
     /// What was proven to those that had asked by then. Whether their target runs again is told by the order's end, unless that tells
     /// less.
     fn earlier_for(&self, asked: Instant) -> Option<Verdict> {
-        let (_, outcome) = self.earlier.as_ref().filter(|(before, _)| asked <= *before)?;
+        let outcome = self.proven_to(asked)?;
         let says_all =
             matches!(outcome, Outcome::Off(_)) || matches!(self.outcome, Some(Outcome::Failed(..)));
         says_all.then(|| reply::verdict_of(outcome))
+    }
+
+    /// The same, whatever the order comes to.
+    pub(super) fn proven_to(&self, asked: Instant) -> Option<&Outcome> {
+        self.earlier.as_ref().filter(|(before, _)| asked <= *before).map(|(_, outcome)| outcome)
     }
 
     /// The order's verdict, once it has ended.

@@ -89,10 +89,9 @@ impl Ticket {
 
     /// The order goes on, but this asker's time is over.
     fn too_late(&self, view: &View) -> Verdict {
-        match (view.proof, &view.instance) {
-            (Some(proof), _) => {
-                reply::verdict_of(&Outcome::Restarted(proof, Err("it is still being started".into())))
-            }
+        let off = view.proof.map(|proof| Outcome::Restarted(proof, Err("it is still being started".into())));
+        match (off.as_ref().or_else(|| view.proven_to(self.asked)), &view.instance) {
+            (Some(proven), _) => reply::verdict_of(proven),
             (None, Some(instance)) if !instance.process.is_gone() => {
                 let what =
                     format!("not stopped in time, still {}: {}", view.phase, instance.process.describe());

@@ -114,6 +114,27 @@ async fn who_joins_a_reboot_as_its_target_ends_takes_no_proof_from_who_asked_bef
 }
 
 #[tokio::test(start_paused = true)]
+async fn who_asked_before_hears_that_it_was_off_also_when_its_time_ends_as_it_is_looked_at_again() {
+    let agent = beside_a_hung_libvirt().await;
+    agent.host().is_looked_at_in(Duration::from_millis(300));
+    let mut early = agent.guest("web1").await;
+    let asked = Request { timeout: Duration::from_secs(6), ..power(Power::Reboot, "web2") };
+
+    early.sends(&asked);
+    pass(Duration::from_millis(1450)).await;
+    agent.guest("web3").await.sends(&power(Power::Reboot, "web2"));
+    let verdict = early.hears_of(&asked).await.verdict;
+
+    assert_eq!(
+        (verdict.ruling, verdict.evidence),
+        (Ruling::Done, Some(Evidence::ProcessGone)),
+        "{verdict:?}"
+    );
+    pass(Duration::from_secs(10)).await;
+    assert_eq!(early.asks(&asked).await, verdict, "also when it asks again");
+}
+
+#[tokio::test(start_paused = true)]
 async fn who_joins_a_reboot_as_its_target_ends_has_it_rebooted_with_who_asked_before() {
     let agent = Agent::with_domains(vec![
         domain("web1", "web"),

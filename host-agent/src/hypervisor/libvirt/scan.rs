@@ -80,7 +80,9 @@ impl Scan {
         let mut last = self.last.lock().await;
         let pause = last.as_ref().map(|(begun, _)| *begun + PAUSE);
         // Who waited for a look that began after it asked has its answer, also that nobody could look.
-        let fresh = last.take().filter(|(begun, _)| *begun >= asked || asked.duration_since(*begun) < age);
+        let fresh = last
+            .take()
+            .filter(|(begun, seen)| *begun >= asked || seen.is_some() && asked.duration_since(*begun) < age);
         let looked = match fresh {
             Some(fresh) => fresh,
             None => {
@@ -125,6 +127,8 @@ impl Scan {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::AtomicBool;
+
     use futures_util::future::join_all;
 
     use super::*;
@@ -143,5 +147,18 @@ mod tests {
 
         assert!(seen.iter().all(|sighting| *sighting == Sighting::Unsure), "{seen:?}");
         assert!(begun.elapsed() < 3 * DEADLINE, "{:?}", begun.elapsed());
+    }
+
+    #[tokio::test]
+    async fn a_look_that_came_to_nothing_is_no_answer_to_who_asks_later() {
+        static IS_OVER: AtomicBool = AtomicBool::new(false);
+        let fails_once = || match IS_OVER.swap(true, Ordering::Relaxed) {
+            false => Err(io::ErrorKind::TimedOut.into()),
+            true => Ok(Everyone::default()),
+        };
+        let scan = Scan::by(fails_once);
+
+        assert_eq!(scan.process_of(Uuid::nil(), Duration::ZERO).await, Sighting::Unsure);
+        assert_eq!(scan.process_of(Uuid::nil(), Duration::from_secs(10)).await, Sighting::Absent);
     }
 }
