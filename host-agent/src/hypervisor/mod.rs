@@ -107,6 +107,10 @@ pub trait Hypervisor: Send + Sync {
     /// begun now, or was at most `age` ago. It is good for stopping it and for knowing that there is none; it is nobody's
     /// identity.
     async fn process_of(&self, uuid: Uuid, age: Duration) -> Sighting;
+    /// The same at once, where the last look is good for it.
+    fn process_seen(&self, _uuid: Uuid, _age: Duration) -> Option<Sighting> {
+        None
+    }
     /// The domains that have a process now, whatever libvirt says, as far as anybody could look.
     async fn running(&self) -> Vec<Uuid> {
         Vec::new()

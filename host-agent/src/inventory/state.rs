@@ -17,6 +17,7 @@ use tokio::sync::watch;
 use tokio::task::yield_now;
 use tokio::time::error::Elapsed;
 use tokio::time::{Instant, sleep, timeout_at};
+use uuid::Uuid;
 
 use super::Inventory;
 use crate::domain::{Domain, Sighting, Standing};
@@ -25,22 +26,13 @@ use crate::hypervisor::{CallError, Hypervisor};
 /// What can be said without waiting for anybody; `None` where the host must be looked at first.
 #[must_use]
 pub fn glance(hypervisor: &dyn Hypervisor, domain: &Domain) -> Option<Result<PowerState, Reason>> {
-    glance_among(hypervisor, domain, None)
-}
-
-/// The same where the files of all domains were just listed: only those that are `named` need to be read.
-fn glance_among(
-    hypervisor: &dyn Hypervisor,
-    domain: &Domain,
-    named: Option<&BTreeSet<String>>,
-) -> Option<Result<PowerState, Reason>> {
     if domain.is_alive() {
         return Some(Ok(PowerState::On));
     }
-    let process = if is_named(domain, named) { hypervisor.instance_now(domain) } else { Sighting::Absent };
-    by_its_files(hypervisor, domain, &process)
+    by_its_files(hypervisor, domain, &hypervisor.instance_now(domain))
 }
 
+/// Whether libvirt's files tell of a process of it, where they were just listed.
 fn is_named(domain: &Domain, named: Option<&BTreeSet<String>>) -> bool {
     named.is_none_or(|named| named.contains(domain.name.as_str()))
 }
@@ -111,10 +103,20 @@ async fn look_among(
         }
     };
     let process = hypervisor.process_of(domain.uuid, RECENTLY).await;
+    by_all_processes(hypervisor, known, (domain.uuid, standing), &process)
+}
+
+/// What can be said of a domain that its files tell no process of, by libvirt's word and a look at all processes.
+fn by_all_processes(
+    hypervisor: &dyn Hypervisor,
+    known: &Known,
+    (uuid, standing): (Uuid, Standing),
+    process: &Sighting,
+) -> Result<PowerState, Reason> {
     match (standing, process) {
         (_, Sighting::Runs(_)) => Ok(PowerState::On),
         // It may have been seen to leave while others were asked.
-        (Standing::ShutOff, Sighting::Absent) if known.borrow().elsewhere().contains(&domain.uuid) => {
+        (Standing::ShutOff, Sighting::Absent) if known.borrow().elsewhere().contains(&uuid) => {
             Err(Reason::Moved)
         }
         (Standing::ShutOff, Sighting::Absent) => Ok(PowerState::Off),
@@ -123,6 +125,25 @@ async fn look_among(
         (Standing::Active, Sighting::Absent) if hypervisor.is_simulated() => Ok(PowerState::On),
         _ => Err(Reason::UnknownState),
     }
+}
+
+/// The same at once, of one that runs or is shut off, as nearly all of a long list do; `None` where that has to wait.
+fn look_at_once(
+    hypervisor: &dyn Hypervisor,
+    known: &Known,
+    domain: &Domain,
+    named: Option<&BTreeSet<String>>,
+) -> Option<Result<PowerState, Reason>> {
+    if domain.is_alive() {
+        return Some(Ok(PowerState::On));
+    }
+    if domain.standing != Standing::ShutOff || is_named(domain, named) {
+        return None;
+    }
+    by_its_files(hypervisor, domain, &Sighting::Absent).or_else(|| {
+        let process = hypervisor.process_seen(domain.uuid, RECENTLY)?;
+        Some(by_all_processes(hypervisor, known, (domain.uuid, domain.standing), &process))
+    })
 }
 
 /// What can be said of each of many domains within `patience`; `None` where that is nothing. Goes in small parts: a question
@@ -140,6 +161,10 @@ pub async fn look_at_all(
     for (part, states) in domains.chunks(PART).zip(states.chunks_mut(PART)) {
         let mut slow = FuturesUnordered::new();
         for (domain, state) in part.iter().zip(states) {
+            if let Some(seen) = look_at_once(hypervisor, known, domain, named) {
+                *state = seen.ok();
+                continue;
+            }
             let mut looking = Box::pin(look_among(hypervisor, known, domain, named));
             match poll_fn(|context| Poll::Ready(looking.as_mut().poll(context))).await {
                 Poll::Ready(seen) => *state = seen.ok(),

@@ -4,6 +4,7 @@
 //!
 //! Invariant: what is recorded as alive is the truth, whatever libvirt, files or looks say of it.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -15,6 +16,7 @@ use fence_vmchannel_host_agent::domain::{
 };
 use fence_vmchannel_host_agent::hypervisor::{CallError, Change, Hypervisor, Recipe};
 use fence_vmchannel_host_agent::policy::Permit;
+use futures_util::FutureExt;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep};
 use uuid::Uuid;
@@ -275,6 +277,15 @@ impl Hypervisor for Script {
             return Sighting::Absent;
         }
         Self::living(&truth)
+    }
+
+    fn named_now(&self) -> Option<BTreeSet<String>> {
+        let named = self.seen().into_iter().filter(|domain| self.instance_now(domain) != Sighting::Absent);
+        Some(named.map(|domain| domain.name.to_string()).collect())
+    }
+
+    fn process_seen(&self, uuid: Uuid, age: Duration) -> Option<Sighting> {
+        self.process_of(uuid, age).now_or_never()
     }
 
     async fn process_of(&self, _uuid: Uuid, _age: Duration) -> Sighting {

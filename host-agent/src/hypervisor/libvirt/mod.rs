@@ -207,6 +207,10 @@ impl Hypervisor for Libvirt {
         self.scan.process_of(uuid, age).await
     }
 
+    fn process_seen(&self, uuid: Uuid, age: Duration) -> Option<Sighting> {
+        self.scan.process_seen(uuid, age)
+    }
+
     async fn running(&self) -> Vec<Uuid> {
         self.scan.domains().await
     }

@@ -47,6 +47,15 @@ fn nameless((_, seen): &Looked) -> Option<i32> {
     seen.as_ref().and_then(|everyone| everyone.nameless)
 }
 
+fn sighting(everyone: &Everyone, uuid: Uuid) -> Sighting {
+    let mut found = everyone.domains.get(&uuid).into_iter().flatten();
+    match found.find(|instance| !instance.process.is_gone()) {
+        Some(instance) => Sighting::Runs(instance.clone()),
+        None if everyone.nameless.is_some() => Sighting::Unsure,
+        None => Sighting::Absent,
+    }
+}
+
 impl Default for Scan {
     fn default() -> Self {
         Self::by(process::everyone)
@@ -60,13 +69,14 @@ impl Scan {
     }
 
     pub(super) async fn process_of(&self, uuid: Uuid, age: Duration) -> Sighting {
-        let Some(everyone) = self.seen(age).await else { return Sighting::Unsure };
-        let mut found = everyone.domains.get(&uuid).into_iter().flatten();
-        match found.find(|instance| !instance.process.is_gone()) {
-            Some(instance) => Sighting::Runs(instance.clone()),
-            None if everyone.nameless.is_some() => Sighting::Unsure,
-            None => Sighting::Absent,
-        }
+        self.seen(age).await.map_or(Sighting::Unsure, |everyone| sighting(&everyone, uuid))
+    }
+
+    /// The same by the last look, if that is good for it.
+    pub(super) fn process_seen(&self, uuid: Uuid, age: Duration) -> Option<Sighting> {
+        let last = self.last.try_lock().ok()?;
+        let (begun, Some(everyone)) = last.as_ref()? else { return None };
+        (begun.elapsed() < age).then(|| sighting(everyone, uuid))
     }
 
     /// The domains that have a process, as far as anybody could look.
@@ -158,7 +168,11 @@ mod tests {
         };
         let scan = Scan::by(fails_once);
 
+        let long = Duration::from_secs(10);
         assert_eq!(scan.process_of(Uuid::nil(), Duration::ZERO).await, Sighting::Unsure);
-        assert_eq!(scan.process_of(Uuid::nil(), Duration::from_secs(10)).await, Sighting::Absent);
+        assert_eq!(scan.process_seen(Uuid::nil(), long), None);
+        assert_eq!(scan.process_of(Uuid::nil(), long).await, Sighting::Absent);
+        assert_eq!(scan.process_seen(Uuid::nil(), long), Some(Sighting::Absent));
+        assert_eq!(scan.process_seen(Uuid::nil(), Duration::ZERO), None);
     }
 }
