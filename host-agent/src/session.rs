@@ -12,11 +12,10 @@ mod legacy;
 mod waiting;
 
 use fence_vmchannel_protocol::{Ask, Frame, Reason, Reply};
-use tokio::io::{AsyncRead, AsyncWrite};
 
 use crate::agent::Agent;
 use crate::audit::Quota;
-use crate::channel::{Channel, Ended};
+use crate::channel::{Channel, Connection, Ended};
 use crate::identity::Guest;
 use crate::policy::Action;
 use answer::Session;
@@ -26,13 +25,14 @@ use waiting::{Waiting, line_of};
 /// Serves a guest until its channel ends.
 pub async fn serve<S>(channel: &mut Channel<S>, guest: &Guest, agent: &Agent, quota: &Quota) -> Ended
 where
-    S: AsyncRead + AsyncWrite + Unpin,
+    S: Connection,
 {
     let mut session = Session::new(guest, agent, quota);
     let mut waiting = Waiting::default();
     let turns = agent.board.turns();
     loop {
-        let (has_room, in_turn) = (channel.has_room(), channel.asks_much().then_some(turns));
+        let room = waiting.room_in(channel);
+        let in_turn = channel.asks_much().then_some(turns);
         let said = tokio::select! {
             biased; // a guest may ask only so often, so what it asks never keeps its answers back
             frame = channel.hear(turns) => match frame {
@@ -40,7 +40,8 @@ where
                 Ok(None) => None, // room again for what waits
                 Err(ended) => return ended,
             },
-            line = waiting.next_line(has_room, in_turn) => Some(channel.say_line(&line)),
+            line = waiting.next_line(room, in_turn) => Some(channel.say_line(&line)),
+            () = room.may_change() => None,
         };
         if let Some(Err(ended)) = said {
             return ended;

@@ -8,6 +8,7 @@ use std::pin::Pin;
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Waker};
 
+use fence_vmchannel_host_agent::channel::Connection;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use crate::world::World;
@@ -54,6 +55,12 @@ pub(crate) struct Port {
     pub(crate) world: Arc<World>,
     pub(crate) number: usize,
     pub(crate) wire: Arc<Mutex<Wire>>,
+}
+
+impl Connection for Port {
+    fn is_read(&self) -> bool {
+        true
+    }
 }
 
 impl AsyncRead for Port {

@@ -8,6 +8,7 @@
 
 pub mod board;
 pub(crate) mod bucket;
+mod connection;
 mod in_use;
 mod limits;
 pub mod lobby;
@@ -21,14 +22,15 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use fence_vmchannel_protocol::{Decoder, Frame, Reply, encode_line};
+use fence_vmchannel_protocol::{Decoder, Frame};
 use futures_util::future::BoxFuture;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::ReadBuf;
 use tokio::time::{Instant, sleep_until};
 
 use limits::{DEAREST, ENOUGH, OF_A_FRAME, reads_worth};
 use turns::Turns;
 
+pub use connection::Connection;
 pub use limits::{Limits, READS, REQUESTS};
 
 /// Bytes taken from the socket at once.
@@ -104,6 +106,8 @@ pub struct Channel<S> {
     has_knocked: bool,
     /// What was asked last was a struct, whose answer does not end in a newline.
     in_structs: bool,
+    /// More bytes may wait to be read than were.
+    is_unread: bool,
     outbox: Vec<u8>,
     /// Since when the guest has taken nothing of what waits for it.
     stuck_since: Option<Instant>,
@@ -117,13 +121,13 @@ pub struct Channel<S> {
 /// What listening brought.
 enum Heard {
     Frame(Frame),
-    /// All that waited is written.
+    /// All that waited is written, or nothing more has come: what waits may be said.
     Room,
     /// Nothing more may be read now.
     Enough,
 }
 
-impl<S: AsyncRead + AsyncWrite + Unpin> Channel<S> {
+impl<S: Connection> Channel<S> {
     /// A channel on this connection.
     #[must_use]
     pub fn new(stream: S) -> Self {
@@ -145,6 +149,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Channel<S> {
             is_midway: false,
             has_knocked: false,
             in_structs: false,
+            is_unread: true,
             outbox: Vec::new(),
             stuck_since: None,
             limits,
@@ -166,7 +171,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Channel<S> {
             let wake = may_read.into_iter().chain(stuck).chain(silent).min();
             tokio::select! {
                 biased; // what came is taken before the time is looked at
-                heard = poll_fn(|cx| self.poll_hear(turns, cx)) => match heard? {
+                heard = poll_fn(|cx| self.poll_hear_out(turns, cx)) => match heard? {
                     Heard::Frame(frame) => return Ok(Some(frame)),
                     Heard::Room => return Ok(None),
                     Heard::Enough => {}
@@ -188,21 +193,22 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Channel<S> {
         self.outbox.is_empty()
     }
 
+    /// Whether no byte of it waits to be understood, which may be of the next question.
+    #[must_use]
+    pub fn is_heard_out(&self) -> bool {
+        !self.is_unread && self.inbox.is_empty() && !self.decoder.awaits_end()
+    }
+
+    /// Whether its QEMU has taken all that was said.
+    #[must_use]
+    pub fn is_read(&self) -> bool {
+        self.outbox.is_empty() && self.stream.is_read()
+    }
+
     /// Whether it drew on what it may ask at once: more was heard of it lately than of a guest that asks now and then.
     #[must_use]
     pub fn asks_much(&self) -> bool {
         self.limits.requests.is_drawn_on() || self.limits.reads.is_drawn_on()
-    }
-
-    /// Sends a reply, see [`Channel::say_line`].
-    pub fn say(&mut self, reply: &Reply) -> Result<(), Ended> {
-        match encode_line(reply) {
-            Ok(line) => self.say_line(&line),
-            Err(error) => {
-                tracing::error!(%error, id = %reply.id, "a reply that cannot be written is our bug");
-                Err(Ended::Broken(ErrorKind::InvalidData.into()))
-            }
-        }
     }
 
     /// Sends a line: it is written by the next [`Channel::hear`], as far as the guest reads.
@@ -234,6 +240,14 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Channel<S> {
     fn may_read(&self) -> Instant {
         let allowed = self.limits.requests.ready_at().max(self.limits.reads.ready_at());
         if self.is_midway { allowed.max(self.heard_at + GATHER) } else { allowed }
+    }
+
+    /// The answer to a struct waits until its guest is heard out.
+    fn poll_hear_out(&mut self, turns: &Turns, cx: &mut Context<'_>) -> Poll<Result<Heard, Ended>> {
+        let was_heard_out = self.is_heard_out();
+        let heard = self.poll_hear(turns, cx);
+        let may_say = heard.is_pending() && self.in_structs && !was_heard_out && self.is_heard_out();
+        if may_say { Poll::Ready(Ok(Heard::Room)) } else { heard }
     }
 
     fn poll_hear(&mut self, turns: &Turns, cx: &mut Context<'_>) -> Poll<Result<Heard, Ended>> {
@@ -337,6 +351,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Channel<S> {
             let read = Pin::new(&mut self.stream).poll_read(cx, &mut part);
             let came = part.filled().len();
             if count == 0 {
+                self.is_unread = read.is_ready();
                 ready!(read).map_err(Ended::of_read)?;
                 if came == 0 {
                     return Poll::Ready(Err(Ended::Closed));

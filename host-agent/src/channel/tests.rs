@@ -9,7 +9,7 @@ use tokio::task::JoinSet;
 use tokio::time::timeout;
 
 use fence_vmchannel_protocol::legacy::{Op, SerialRequest};
-use fence_vmchannel_protocol::{Reason, RequestId, Verdict};
+use fence_vmchannel_protocol::{Reason, Reply, RequestId, Verdict, encode_line};
 
 use super::limits::READ_COST;
 use super::*;
@@ -25,9 +25,9 @@ fn line() -> Vec<u8> {
     b"fv2 crc:00000000 {}\n".to_vec() // its CRC is wrong: one frame of noise
 }
 
-fn reply() -> Reply {
+fn reply() -> Vec<u8> {
     let body = fence_vmchannel_protocol::Body::Verdict(Verdict::refused(Reason::Busy));
-    Reply { id: RequestId::NONE, body }
+    encode_line(&Reply { id: RequestId::NONE, body }).unwrap()
 }
 
 #[tokio::test]
@@ -113,7 +113,7 @@ async fn the_dearer_its_reads_are_the_less_often_a_guest_is_read() {
 async fn a_guest_that_does_not_read_is_cut_off_before_it_costs_memory() {
     let (mut channel, _guest) = pair();
 
-    let ended = (0..10_000).find_map(|_| channel.say(&reply()).err());
+    let ended = (0..10_000).find_map(|_| channel.say_line(&reply()).err());
 
     assert!(matches!(ended, Some(Ended::NotReading)));
     assert!(channel.outbox.len() <= OUT_BYTES);
@@ -124,8 +124,8 @@ async fn what_a_slow_guest_did_not_read_at_once_comes_when_it_reads() {
     let (turns, mut said) = (Turns::default(), 0);
     let (mut channel, mut guest) = pair();
     while channel.has_room() {
-        channel.say(&reply()).unwrap();
-        said += encode_line(&reply()).unwrap().len();
+        channel.say_line(&reply()).unwrap();
+        said += reply().len();
     }
 
     let read = async move {

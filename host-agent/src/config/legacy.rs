@@ -258,7 +258,13 @@ impl Legacy {
                 rule.whence
             )
         });
-        open.chain(others.into_iter().flatten()).chain(by_cid).chain(groups).collect()
+        let by_link = self.peers.iter().filter_map(|rule| match rule.whence {
+            Whence::Address(IpAddr::V6(v6)) if v6.is_unicast_link_local() => Some(format!(
+                "legacy: peer {v6} is whoever has this address on any link of this host: give it an address of its network"
+            )),
+            Whence::Address(_) | Whence::Cid(_) => None,
+        });
+        open.chain(others.into_iter().flatten()).chain(by_cid).chain(by_link).chain(groups).collect()
     }
 }
 

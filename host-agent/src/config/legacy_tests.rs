@@ -60,6 +60,15 @@ fn a_peer_that_is_known_by_its_cid_is_warned_of_since_libvirt_may_give_that_to_a
 }
 
 #[test]
+fn a_peer_that_is_known_by_a_link_local_address_is_warned_of_since_each_link_may_have_one() {
+    let by_link = format!("{LISTENER}[[legacy.peer]]\naddress = 'fe80::7'\nguest = 'web1'\n");
+
+    let warnings = legacy(&by_link).unwrap().warnings();
+
+    assert!(warnings.iter().any(|warning| warning.contains("peer fe80::7 is whoever")), "{warnings:?}");
+}
+
+#[test]
 fn what_is_wrong_in_the_legacy_part_is_told_with_what_was_expected() {
     let error = |text: &str| legacy(&format!("{LISTENER}{text}")).unwrap_err();
     for (text, told) in [

@@ -130,6 +130,11 @@ impl Orders {
         }
     }
 
+    /// Whether what is read now may be of any age, see [`Pulse`].
+    pub(crate) fn were_held_up(&self) -> bool {
+        self.pulse.was_held_up()
+    }
+
     /// The time since the host's boot.
     fn now(&self) -> Duration {
         self.clock.now()

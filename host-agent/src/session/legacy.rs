@@ -59,6 +59,11 @@ fn on_struct(asked: Result<SerialRequest, StructError>, session: &mut Session<'_
             return;
         }
     };
+    if session.agent.orders.were_held_up() {
+        session.legacy = LastStruct::default();
+        waiting.push_legacy(ready(parts_of(Answer::Code(Code::Failure))).boxed()); // who asked it may be gone
+        return;
+    }
     let is_repeat = session.legacy.is(&request);
     if is_repeat && waiting.awaits_legacy() {
         return; // the answer is on its way

@@ -5,18 +5,43 @@
 //! Invariant: at most [`MOST`] requests of one guest wait at a time; who asks much is told in turn with the others that do.
 
 use std::collections::HashMap;
-use std::future::poll_fn;
+use std::future::{pending, poll_fn};
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use fence_vmchannel_protocol::{Ask, Reply, Request, RequestId, Seal};
 use futures_util::future::BoxFuture;
+use tokio::time::{Instant, sleep};
 
 use super::heard::Heard;
 use crate::channel::turns::Turns;
+use crate::channel::{Channel, Connection};
 use crate::orders::Taken;
 
 /// How many requests of one guest may wait.
 const MOST: usize = 8;
+
+/// What may be said now.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Room {
+    /// All that was said is written.
+    for_lines: bool,
+    /// No byte waits that may be another question: the answer to a struct does not tell whose it is.
+    is_heard_out: bool,
+    /// All that was said before of the answer to a struct is read.
+    is_read: bool,
+}
+
+impl Room {
+    /// No event tells that something is read.
+    pub(super) async fn may_change(self) {
+        if self.is_read { pending().await } else { sleep(LOOK_AGAIN).await }
+    }
+}
+
+/// How soon to look whether something is read, and how long that may take. Who began to read may be gone, and another one be next.
+const LOOK_AGAIN: Duration = Duration::from_millis(20);
+const STALLED: Duration = Duration::from_secs(5);
 
 /// One answer that is still to come.
 pub(super) enum Pending {
@@ -52,11 +77,25 @@ pub(super) struct Waiting {
     pending: Vec<Next>,
     /// The answer to the last question that came as a struct: at most one, since it does not tell whose answer it is.
     legacy: Option<Next>,
+    /// Since when what was said of it is not read.
+    unread_since: Option<Instant>,
     /// Until the next line may be made, for a guest that asks much.
     turn: Option<BoxFuture<'static, ()>>,
 }
 
 impl Waiting {
+    /// What may be said to this guest now. The rest of an answer to a struct that nobody reads is not said at all.
+    pub(super) fn room_in<S: Connection>(&mut self, channel: &Channel<S>) -> Room {
+        let is_read = self.legacy.is_none() || channel.is_read();
+        let since = *self.unread_since.get_or_insert_with(Instant::now);
+        if is_read {
+            self.unread_since = None;
+        } else if since.elapsed() > STALLED {
+            self.legacy = None;
+        }
+        Room { for_lines: channel.has_room(), is_heard_out: channel.is_heard_out(), is_read }
+    }
+
     /// What is asked by the request with this id, while its answer is still to come.
     pub(super) fn asked(&self, id: RequestId) -> Option<&Ask> {
         self.asked.get(&id)
@@ -99,8 +138,8 @@ impl Waiting {
 
     /// The next line of any answer; waits for ever while there is none to come, or no room for it. All of them go on
     /// meanwhile: a delay does not begin when a guest begins to read. Who asks much is told `in_turn`. Cancel safe.
-    pub(super) async fn next_line(&mut self, has_room: bool, in_turn: Option<&Turns>) -> Vec<u8> {
-        let (line, id, rest) = poll_fn(|cx| self.poll_pending(cx, has_room, in_turn)).await;
+    pub(super) async fn next_line(&mut self, room: Room, in_turn: Option<&Turns>) -> Vec<u8> {
+        let (line, id, rest) = poll_fn(|cx| self.poll_pending(cx, room, in_turn)).await;
         match rest {
             Some((rest, seal)) if id == RequestId::NONE => self.legacy = Some(Next::of(rest, seal)),
             Some((rest, seal)) => self.pending.push(Next::of(rest, seal)),
@@ -113,7 +152,7 @@ impl Waiting {
 
     /// All of them are asked each time: they are few. What an accepted order has to say can wait for the guest's turn; the others
     /// may hold what is everybody's.
-    fn poll_pending(&mut self, cx: &mut Context<'_>, has_room: bool, in_turn: Option<&Turns>) -> Poll<Said> {
+    fn poll_pending(&mut self, cx: &mut Context<'_>, room: Room, in_turn: Option<&Turns>) -> Poll<Said> {
         let is_its_turn = self.poll_turn(cx, in_turn).is_ready();
         let all = self.pending.iter_mut().chain(&mut self.legacy);
         for next in all.filter(|next| next.said.is_none() && (is_its_turn || !next.is_accepted)) {
@@ -121,9 +160,11 @@ impl Waiting {
                 next.said = Some(line);
             }
         }
-        let may_say = has_room && is_its_turn;
+        let may_say = room.for_lines && is_its_turn;
         let ready = self.pending.iter().position(|next| next.said.is_some()).filter(|_| may_say);
-        let legacy = || self.legacy.take_if(|next| next.said.is_some() && may_say);
+        let legacy = || {
+            self.legacy.take_if(|next| next.said.is_some() && may_say && room.is_heard_out && room.is_read)
+        };
         match ready.map(|place| self.pending.remove(place)).or_else(legacy).and_then(|next| next.said) {
             Some(said) => Poll::Ready(said),
             None => Poll::Pending,
@@ -186,15 +227,16 @@ mod tests {
     use std::sync::Arc;
     use std::sync::atomic::AtomicUsize;
     use std::sync::atomic::Ordering::Relaxed;
-    use std::time::Duration;
 
     use fence_vmchannel_protocol::{Body, Method, Verdict};
     use tokio::io::AsyncWriteExt;
     use tokio::net::UnixStream;
-    use tokio::time::{Instant, sleep, timeout};
+    use tokio::time::timeout;
 
     use super::*;
-    use crate::channel::Channel;
+
+    const ALL: Room = Room { for_lines: true, is_heard_out: true, is_read: true };
+    const NONE: Room = Room { for_lines: false, ..ALL };
 
     #[tokio::test(start_paused = true)]
     async fn a_delay_runs_out_while_its_guest_does_not_read() {
@@ -208,8 +250,8 @@ mod tests {
         };
         waiting.add(&request, Seal::Checksum, Pending::Reply(id, Box::pin(reply)));
 
-        let unread = timeout(Duration::from_secs(10), waiting.next_line(false, None)).await;
-        waiting.next_line(true, None).await;
+        let unread = timeout(Duration::from_secs(10), waiting.next_line(NONE, None)).await;
+        waiting.next_line(ALL, None).await;
 
         assert!(unread.is_err(), "nothing is said while there is no room");
         assert_eq!(begun.elapsed(), Duration::from_secs(10), "it was ready all the while");
@@ -230,7 +272,7 @@ mod tests {
                     waiting.pending.push(Next::of(pending, Seal::Checksum));
                 }
                 for _ in 0..4 {
-                    waiting.next_line(true, Some(&turns)).await;
+                    waiting.next_line(ALL, Some(&turns)).await;
                     told.fetch_add(1, Relaxed);
                 }
             });
@@ -260,7 +302,7 @@ mod tests {
 
         let mut polls = 0;
         let mut session = std::pin::pin!(async {
-            let _both = tokio::join!(channel.hear(&turns), waiting.next_line(true, Some(&turns)));
+            let _both = tokio::join!(channel.hear(&turns), waiting.next_line(ALL, Some(&turns)));
         });
         let counted = poll_fn(|cx| {
             polls += 1;

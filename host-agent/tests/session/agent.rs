@@ -142,6 +142,13 @@ impl Agent {
         Self { running, host, names, paper, since_boot, begun, rules, stopping, tasks }
     }
 
+    /// It notices from now on when it is held up.
+    pub(crate) async fn keeps_its_pulse(&self) {
+        let orders = self.running.orders.clone();
+        self.tasks.lock().unwrap().spawn(async move { orders.keep_the_pulse().await });
+        settle().await;
+    }
+
     /// A new connection of this guest, served as if its QEMU had made it.
     pub(crate) async fn guest(&self, name: &str) -> Guest {
         assert!(self.names.iter().any(|known| known == name), "there is no {name}");

@@ -3,18 +3,18 @@
 use std::time::Duration;
 
 use fence_vmchannel_host_agent::hypervisor::simulated::Entry;
-use fence_vmchannel_protocol::legacy::{HostRecord, Op, SERIAL_BYTES, SerialRequest};
+use fence_vmchannel_protocol::legacy::{Op, SERIAL_BYTES, SerialRequest};
 use fence_vmchannel_protocol::{Ask, Ruling, encode_line};
-use tokio::time::Instant;
+use tokio::time::{Instant, advance};
 
 use crate::agent::{Agent, domain, uuid_of};
 use crate::clock::pass;
 use crate::guest::{Guest, off, request};
 
-const SUCCESS: u8 = 0;
+pub(crate) const SUCCESS: u8 = 0;
 const FAILURE: u8 = 1;
 const IS_OFF: u8 = 2;
-const DENIED: u8 = 3;
+pub(crate) const DENIED: u8 = 3;
 
 async fn agent() -> Agent {
     Agent::with_clusters([("web", ["web1", "web2"]), ("db", ["db1", "db2"])]).await
@@ -25,18 +25,18 @@ fn asks(op: Op, target: &str, seqno: u32) -> [u8; SERIAL_BYTES] {
 }
 
 impl Guest {
-    fn sends_struct(&mut self, op: Op, target: &str, seqno: u32) {
+    pub(crate) fn sends_struct(&mut self, op: Op, target: &str, seqno: u32) {
         self.says(&asks(op, target, seqno));
     }
 
     /// The code of the next reply.
-    async fn hears_code(&mut self) -> u8 {
+    pub(crate) async fn hears_code(&mut self) -> u8 {
         let reply = self.hears_bytes(5).await;
         assert_eq!(&reply[..4], b"abba", "{reply:?}");
         reply[4]
     }
 
-    async fn asks_struct(&mut self, op: Op, target: &str) -> u8 {
+    pub(crate) async fn asks_struct(&mut self, op: Op, target: &str) -> u8 {
         self.sends_struct(op, target, 7);
         self.hears_code().await
     }
@@ -92,44 +92,6 @@ async fn a_malformed_struct_is_a_failure_and_changes_nothing() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_legacy_list_has_who_may_be_asked_for_and_nobody_else() {
-    let stopped = Entry { running: false, ..domain("web3", "web") };
-    let agent =
-        Agent::with_domains(vec![domain("web1", "web"), domain("web2", "web"), stopped, domain("db1", "db")])
-            .await;
-    let mut guest = agent.guest("web1").await;
-
-    assert_eq!(guest.asks_struct(Op::List, "").await, 253);
-
-    for (name, is_on) in [("web1", true), ("web2", true), ("web3", false)] {
-        let record = guest.hears_bytes(130).await;
-        let record = HostRecord::decode(record[..].try_into().unwrap()).unwrap();
-        assert_eq!(
-            (record.name.as_str(), record.uuid, record.state == 1),
-            (name, uuid_of(name).to_string(), is_on)
-        );
-    }
-    assert_eq!(guest.hears_bytes(130).await, HostRecord::END);
-    assert_eq!(guest.hears_code().await, SUCCESS);
-    assert_eq!(guest.has_in_its_port().await, b"");
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_long_legacy_list_comes_whole_to_a_client_that_reads_it() {
-    let names: Vec<String> = (0..1000).map(|number| format!("w{number:03}")).collect();
-    let agent = Agent::with_domains(names.iter().map(|name| domain(name, "web")).collect()).await;
-    let mut guest = agent.guest("w000").await;
-
-    assert_eq!(guest.asks_struct(Op::List, "").await, 253);
-
-    let records = guest.hears_bytes(1000 * 130).await;
-    let named =
-        records.chunks(130).map(|record| HostRecord::decode(record.try_into().unwrap()).unwrap().name);
-    assert_eq!(named.collect::<Vec<_>>(), names);
-    assert_eq!(guest.hears_bytes(135).await, [&HostRecord::END[..], b"abba\0"].concat());
-}
-
-#[tokio::test(start_paused = true)]
 async fn a_late_answer_is_never_given_to_the_next_question() {
     let slow = Entry { stop_ms: 4_000, ..domain("web2", "web") };
     let agent = Agent::with_domains(vec![domain("web1", "web"), slow, domain("web3", "web")]).await;
@@ -143,6 +105,46 @@ async fn a_late_answer_is_never_given_to_the_next_question() {
     pass(Duration::from_secs(60)).await;
     assert_eq!(guest.has_in_its_port().await, b"", "nobody waits for the first answer any more");
     assert!(!agent.runs("web2"), "its order went on");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_answer_is_not_said_while_the_next_question_is_coming_in() {
+    let agent = agent().await;
+    let mut guest = agent.guest("web1").await;
+    let (first, next) = (asks(Op::Monitor, "", 1), asks(Op::Off, "db1", 2));
+    let (begin, end) = next.split_at(40);
+
+    guest.says(&[&first[..], begin].concat());
+    pass(Duration::from_millis(500)).await;
+    assert_eq!(guest.has_in_its_port().await, b"", "it would be taken for the next one's");
+    guest.says(end);
+
+    assert_eq!(guest.hears_code().await, DENIED);
+    assert_eq!(guest.has_in_its_port().await, b"");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_answer_is_said_once_what_came_after_its_question_is_no_question() {
+    let agent = agent().await;
+    let mut guest = agent.guest("web1").await;
+
+    guest.says(&[&asks(Op::Monitor, "", 1)[..], b"ab"].concat());
+
+    assert_eq!(guest.hears_code().await, SUCCESS);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_asked_while_the_agent_was_held_up_is_a_failure_whatever_it_was() {
+    let agent = agent().await;
+    let mut guest = agent.guest("web1").await;
+    agent.keeps_its_pulse().await;
+
+    guest.sends_struct(Op::Monitor, "", 1);
+    advance(Duration::from_secs(4)).await; // at once
+    assert_eq!(guest.hears_code().await, FAILURE, "who asked it may be gone, and another one listen");
+    pass(Duration::from_secs(2)).await;
+
+    assert_eq!(guest.asks_struct(Op::Monitor, "").await, SUCCESS);
 }
 
 #[tokio::test(start_paused = true)]

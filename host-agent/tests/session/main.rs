@@ -27,6 +27,8 @@ mod leaving;
 #[cfg(test)]
 mod legacy;
 #[cfg(test)]
+mod legacy_lists;
+#[cfg(test)]
 mod multicast;
 #[cfg(test)]
 mod network;

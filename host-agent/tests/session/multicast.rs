@@ -153,3 +153,33 @@ async fn a_flood_from_addresses_that_are_no_peers_does_not_keep_a_peer_from_aski
 
     assert!(client.is_called_back().await);
 }
+
+#[tokio::test]
+async fn a_packet_that_waited_while_the_agent_was_held_up_calls_nobody() {
+    let host = Host::with(MULTICAST, HOME, WEB1_AT_HOME).await;
+    let client = Shotgun::at("127.0.0.1", "225.0.0.12", host.port).await;
+    assert_eq!(client.asks(&client.request(Op::Status, "web2")).await, SUCCESS, "it listens");
+    host.agent.keeps_its_pulse().await;
+
+    client.sends(&client.request(Op::Monitor, "web2").seal(Some(&key())).unwrap());
+    std::thread::sleep(Duration::from_millis(3500)); // with the whole agent
+
+    assert!(!client.is_called_back().await, "who listens there now may have asked something else");
+    assert_eq!(client.asks(&client.request(Op::Monitor, "web2")).await, SUCCESS, "later it is");
+}
+
+#[tokio::test]
+async fn a_packet_that_another_peer_sends_once_more_is_still_its_owners() {
+    let peers = "[[legacy.peer]]\naddress = '127.0.0.1'\nguest = 'web1'\n[[legacy.peer]]\naddress = '127.0.0.2'\nguest = 'web2'\n";
+    let host = Host::with(MULTICAST, HOME, peers).await;
+    let thief = Shotgun::at("127.0.0.2", "225.0.0.12", host.port).await;
+    let owner = Shotgun::at("127.0.0.1", "225.0.0.12", host.port).await;
+    assert_eq!(owner.asks(&owner.request(Op::Status, "web2")).await, SUCCESS, "it listens");
+    let packet = owner.request(Op::Monitor, "web2").seal(Some(&key())).unwrap();
+
+    thief.sends(&packet);
+    assert!(!owner.is_called_back().await);
+    owner.sends(&packet);
+
+    assert!(owner.is_called_back().await);
+}

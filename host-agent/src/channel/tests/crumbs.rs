@@ -2,6 +2,8 @@
 
 use std::cell::Cell;
 
+use tokio::io::{AsyncRead, AsyncWrite};
+
 use super::*;
 
 thread_local! {
@@ -11,6 +13,12 @@ thread_local! {
 
 /// A connection whose bytes came one by one, each of which takes 0.7 us to be read.
 struct Crumbs(UnixStream);
+
+impl Connection for Crumbs {
+    fn is_read(&self) -> bool {
+        self.0.is_read()
+    }
+}
 
 impl AsyncRead for Crumbs {
     fn poll_read(
@@ -237,4 +245,20 @@ async fn half_a_line_behind_each_line_makes_no_read_free() {
     channel.limits.requests = Limits::default().requests;
 
     assert!(channel.asks_much());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_guest_is_heard_out_when_no_byte_of_it_is_left_to_be_read() {
+    let (ours, mut guest) = UnixStream::pair().unwrap();
+    let cost = || Duration::from_micros(50) * CRUMBS.get();
+    let (turns, mut channel) = (Turns::default(), Channel::within(Limits::default(), Crumbs(ours), cost));
+    let asks = SerialRequest { op: Op::Monitor, target: None, seqno: 7 }.encode().unwrap();
+
+    guest.write_all(&[&asks[..], &asks].concat()).await.unwrap();
+    assert!(matches!(channel.hear(&turns).await, Ok(Some(Frame::Legacy(Ok(_))))));
+    assert!(!channel.is_heard_out(), "the second one waits");
+    assert!(matches!(channel.hear(&turns).await, Ok(Some(Frame::Legacy(Ok(_))))));
+    assert!(matches!(channel.hear(&turns).await, Ok(None)), "what waits may be said");
+
+    assert!(channel.is_heard_out());
 }

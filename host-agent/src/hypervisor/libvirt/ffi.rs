@@ -1,4 +1,4 @@
-//! The only unsafe code: what the `virt` crate does not bind, and what the C library is told.
+//! The only unsafe code about libvirt: what the `virt` crate does not bind, and what the C library is told.
 //!
 //! In:  a connection and a [`Listener`] for its events; a domain and its job. Out: calls of the listener, facts.
 //!

@@ -99,6 +99,11 @@ impl Gate {
         })
     }
 
+    /// Whether what is read now may be of any age.
+    pub(super) fn was_held_up(&self) -> bool {
+        self.agent.orders.were_held_up()
+    }
+
     pub(super) fn auth(&self) -> Hash {
         self.auth
     }

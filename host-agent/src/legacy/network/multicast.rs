@@ -3,10 +3,12 @@
 //! In:  a packet and where it came from. Out: a connection to that very address, and the answer over it.
 //!
 //! Invariant: nobody is called back but a configured peer, at the address that its packet came from, in a permitted network; nothing is
-//! done before it has proven itself there. Of the copies of one request, one is answered.
+//! done before it has proven itself there. Of the copies of one request, one is answered. Whoever listens at that address is told the
+//! answer: a packet that may be old is dropped, and who does not listen by now is not waited for.
 
 use std::net::{IpAddr, SocketAddr, SocketAddrV6};
 use std::sync::Arc;
+use std::time::Duration;
 
 use fence_vmchannel_protocol::legacy::{Hash, NETWORK_BYTES, NetworkRequest};
 use futures_util::FutureExt;
@@ -19,13 +21,15 @@ use super::seen::Asked;
 use crate::config::Whence;
 use crate::identity::{Caller, Dialect};
 
+/// A client listens before it asks. The kernel tries again after a second, and another client may listen there by then.
+const LISTENS_WITHIN: Duration = Duration::from_millis(900);
+
 impl Gate {
     /// A packet, dropped unread unless it is from a peer. Anybody can send one that says so: only who has the key, and says something
     /// new, takes from the peer's budget.
     pub(super) fn weigh_packet(&self, packet: Box<[u8; NETWORK_BYTES]>, from: SocketAddr) -> Weighed<'_> {
-        let Some(known) = self.known(Whence::Address(from.ip().to_canonical())) else {
-            return Weighed::Dropped;
-        };
+        let known = self.known(Whence::Address(from.ip().to_canonical())).filter(|_| !self.was_held_up());
+        let Some(known) = known else { return Weighed::Dropped };
         let request = match self.verify(&packet) {
             Ok(request) => request,
             Err(why) => {
@@ -34,21 +38,28 @@ impl Gate {
             }
         };
         let Some(place) = known.enter() else { return Weighed::Dropped };
+        let at = match self.callback(&request, from) {
+            Ok(at) => at,
+            Err(why) => {
+                known.rejected(Dialect::Multicast, &why); // it is still its owner's, if it is another's
+                return Weighed::Dropped;
+            }
+        };
         if self.take(&packet, &request).is_err() {
             return Weighed::Dropped;
         }
-        Weighed::Served(self.on_packet(packet, request, from, known, place).boxed())
+        Weighed::Served(self.on_packet(packet, request, at, known, place).boxed())
     }
 
     async fn on_packet(
         &self,
         packet: Box<[u8; NETWORK_BYTES]>,
         request: NetworkRequest,
-        from: SocketAddr,
+        at: SocketAddr,
         known: &Known,
         _place: Arc<()>,
     ) {
-        if let Err(why) = self.call_back(&packet, &request, from, known).await {
+        if let Err(why) = self.call_back(&packet, &request, at, known).await {
             known.rejected(Dialect::Multicast, &why);
         }
     }
@@ -57,11 +68,16 @@ impl Gate {
         &self,
         packet: &[u8; NETWORK_BYTES],
         request: &NetworkRequest,
-        from: SocketAddr,
+        at: SocketAddr,
         known: &Known,
     ) -> Result<(), Rejected> {
-        let at = self.callback(request, from)?;
-        let caller = self.caller(known.rule(), Dialect::Multicast).await?;
+        let caller = match self.caller(known.rule(), Dialect::Multicast).await {
+            Ok(caller) => caller,
+            Err(why) => {
+                self.forget(packet);
+                return Err(why.into());
+            }
+        };
         let (uuid, op) = (caller.asker().uuid(), request.op);
         let asked = Asked { caller: uuid, op, target: request.target.clone(), seqno: request.seqno };
         if !self.seen().begin(&asked) {
@@ -71,18 +87,23 @@ impl Gate {
             Ok(stream) => self.answer_over(stream, &caller, known, request).await,
             Err(why) => {
                 self.seen().take_back(&asked);
-                if self.auth() != Hash::None
-                    && let Some(hash) = packet.last_chunk()
-                {
-                    self.seen().forget(hash); // clients repeat a packet as it was
-                }
+                self.forget(packet);
                 Err(why)
             }
         }
     }
 
+    /// Nothing was done: clients repeat a packet as it was.
+    fn forget(&self, packet: &[u8; NETWORK_BYTES]) {
+        if self.auth() != Hash::None
+            && let Some(hash) = packet.last_chunk()
+        {
+            self.seen().forget(hash);
+        }
+    }
+
     async fn reach(&self, at: SocketAddr) -> Result<TcpStream, Rejected> {
-        let mut stream = TcpStream::connect(at).await?;
+        let mut stream = timeout(LISTENS_WITHIN, TcpStream::connect(at)).await??;
         prove(self, &mut stream).await.map(|()| stream)
     }
 
