@@ -86,7 +86,7 @@ impl State {
 
     /// A guest writes a request.
     pub(crate) fn asked(&mut self, line: usize, request: &Request, target: Option<usize>) {
-        let (now, asker) = (self.now, self.wires[line].machine);
+        let (now, asker, by) = (self.now, self.wires[line].machine, self.wires[line].run);
         let delays = matches!(request.ask, Ask::Power(..)); // nothing else does
         let begins = now + if delays { u64::try_from(request.delay.as_millis()).unwrap() } else { 0 };
         let fresh =
@@ -101,7 +101,7 @@ impl State {
             let taken_late = begins > now || self.has(Seen::AgentHeldUp);
             let made = self.oracle.told_to(asker);
             let known =
-                self.oracle.known.entry((asker, request.id)).or_insert(Known::new(power, target, begins));
+                self.oracle.known.entry((asker, request.id)).or_insert(Known::new(by, power, target, begins));
             known.begins = begins;
             // What was refused, or is no longer kept when it is read, is asked for anew.
             let floods = self.wires[line].slow_until == u64::MAX || taken_late;

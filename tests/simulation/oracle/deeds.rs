@@ -104,8 +104,13 @@ impl State {
         let waits = |known: &Known| run.zip(known.gave_up).is_none_or(|(run, runs)| run < runs);
         // Who joined late has the order for itself, once the others were told of what is proven to them.
         let is_member = |by: usize| self.machines[by].cluster == self.machines[machine].cluster;
-        let joined =
-            |by: usize, known: &Known| Some(by) != asker && is_member(by) && fits(known) && waits(known);
+        // What has begun is gone on with, also when they are all condemned by then.
+        let has_begun = run.is_none_or(|run| self.oracle.condemned.contains_key(&run));
+        let is_out = |known: &Known| self.oracle.condemned.get(&known.by).is_some_and(|at| *at < self.now);
+        let may_want = |known: &Known| has_begun || !is_out(known);
+        let joined = |by: usize, known: &Known| {
+            Some(by) != asker && is_member(by) && fits(known) && waits(known) && may_want(known)
+        };
         let is_joined = self.oracle.known.iter().any(|((by, _), known)| joined(*by, known));
         let is_waited_for = self.oracle.known.values().any(|known| fits(known) && waits(known));
         let mut of =

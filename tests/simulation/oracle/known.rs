@@ -6,6 +6,8 @@ use super::Essence;
 
 /// A power request of one guest, over all its connections.
 pub(super) struct Known {
+    /// The run that asked.
+    pub(super) by: usize,
     pub(super) target: Option<usize>,
     pub(super) power: Power,
     pub(super) first: u64,
@@ -21,8 +23,8 @@ pub(super) struct Known {
 }
 
 impl Known {
-    pub(super) fn new(power: Power, target: Option<usize>, begins: u64) -> Self {
+    pub(super) fn new(by: usize, power: Power, target: Option<usize>, begins: u64) -> Self {
         let (first, told) = (begins, None);
-        Self { target, power, first, begins, told, told_at: 0, is_open: true, gave_up: None }
+        Self { by, target, power, first, begins, told, told_at: 0, is_open: true, gave_up: None }
     }
 }
