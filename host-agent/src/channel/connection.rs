@@ -1,12 +1,13 @@
 //! What a channel goes over: a socket, or anything like one.
 //!
-//! In:  what was written to it. Out: whether the peer has taken all of that.
+//! In:  what was written to it. Out: whether the peer has taken all of that; why it ended.
 //!
 //! Invariant: where the kernel does not tell, something is not taken yet.
 
 #![expect(unsafe_code, reason = "an ioctl that no crate binds")]
 
 use std::ffi::c_int;
+use std::io::ErrorKind;
 use std::os::fd::AsRawFd;
 
 use nix::libc::TIOCOUTQ;
@@ -17,6 +18,26 @@ use tokio::net::UnixStream;
 pub trait Connection: AsyncRead + AsyncWrite + Unpin {
     /// Whether the peer has taken everything that was written.
     fn is_read(&self) -> bool;
+}
+
+/// Why a connection ended.
+#[derive(Debug, thiserror::Error)]
+pub enum Ended {
+    /// QEMU closed it: the guest stopped, or libvirt did.
+    #[error("closed by QEMU")]
+    Closed,
+    /// The guest does not read its replies.
+    #[error("the guest does not read its replies")]
+    NotReading,
+    /// The kernel said no.
+    #[error("{0}")]
+    Broken(#[from] std::io::Error),
+}
+
+impl Ended {
+    pub(super) fn of_read(error: std::io::Error) -> Self {
+        if error.kind() == ErrorKind::ConnectionReset { Self::Closed } else { Self::Broken(error) }
+    }
 }
 
 mod ioctl {

@@ -30,7 +30,7 @@ use tokio::time::{Instant, sleep_until};
 use limits::{DEAREST, ENOUGH, OF_A_FRAME, reads_worth};
 use turns::Turns;
 
-pub use connection::Connection;
+pub use connection::{Connection, Ended};
 pub use limits::{Limits, READS, REQUESTS};
 
 /// Bytes taken from the socket at once.
@@ -70,26 +70,6 @@ enum Most {
     Worth(u32),
 }
 
-/// Why a connection ended.
-#[derive(Debug, thiserror::Error)]
-pub enum Ended {
-    /// QEMU closed it: the guest stopped, or libvirt did.
-    #[error("closed by QEMU")]
-    Closed,
-    /// The guest does not read its replies.
-    #[error("the guest does not read its replies")]
-    NotReading,
-    /// The kernel said no.
-    #[error("{0}")]
-    Broken(#[from] std::io::Error),
-}
-
-impl Ended {
-    fn of_read(error: std::io::Error) -> Self {
-        if error.kind() == ErrorKind::ConnectionReset { Self::Closed } else { Self::Broken(error) }
-    }
-}
-
 /// A connection to one guest, over a socket or anything like one.
 pub struct Channel<S> {
     stream: S,
@@ -106,6 +86,8 @@ pub struct Channel<S> {
     has_knocked: bool,
     /// What was asked last was a struct, whose answer does not end in a newline.
     in_structs: bool,
+    /// The last question was one, whatever noise came since.
+    awaits_code: bool,
     /// More bytes may wait to be read than were.
     is_unread: bool,
     outbox: Vec<u8>,
@@ -121,7 +103,7 @@ pub struct Channel<S> {
 /// What listening brought.
 enum Heard {
     Frame(Frame),
-    /// All that waited is written, or nothing more has come: what waits may be said.
+    /// All that waited is written, or more has come, or no more: something else may be said.
     Room,
     /// Nothing more may be read now.
     Enough,
@@ -149,6 +131,7 @@ impl<S: Connection> Channel<S> {
             is_midway: false,
             has_knocked: false,
             in_structs: false,
+            awaits_code: false,
             is_unread: true,
             outbox: Vec::new(),
             stuck_since: None,
@@ -157,9 +140,9 @@ impl<S: Connection> Channel<S> {
         }
     }
 
-    /// The next frame; writes what waits meanwhile, and returns `None` when all of that is written and there is room for
-    /// more. Cancel safe.
+    /// The next frame; writes what waits meanwhile, and returns `None` when something else may be said than when it began. Cancel safe.
     pub async fn hear(&mut self, turns: &Turns) -> Result<Option<Frame>, Ended> {
+        let was_heard_out = self.is_heard_out();
         loop {
             let now = Instant::now();
             let stuck = self.stuck_since.map(|since| since + WRITE_PATIENCE);
@@ -171,7 +154,10 @@ impl<S: Connection> Channel<S> {
             let wake = may_read.into_iter().chain(stuck).chain(silent).min();
             tokio::select! {
                 biased; // what came is taken before the time is looked at
-                heard = poll_fn(|cx| self.poll_hear_out(turns, cx)) => match heard? {
+                heard = poll_fn(|cx| {
+                    let heard = self.poll_hear(turns, cx);
+                    self.or_change(heard, was_heard_out)
+                }) => match heard? {
                     Heard::Frame(frame) => return Ok(Some(frame)),
                     Heard::Room => return Ok(None),
                     Heard::Enough => {}
@@ -235,6 +221,7 @@ impl<S: Connection> Channel<S> {
             self.stuck_since.get_or_insert_with(Instant::now);
         }
         self.in_structs = is_struct;
+        self.awaits_code = is_struct || self.awaits_code && matches!(frame, Frame::Noise(_));
     }
 
     fn may_read(&self) -> Instant {
@@ -242,12 +229,15 @@ impl<S: Connection> Channel<S> {
         if self.is_midway { allowed.max(self.heard_at + GATHER) } else { allowed }
     }
 
-    /// The answer to a struct waits until its guest is heard out.
-    fn poll_hear_out(&mut self, turns: &Turns, cx: &mut Context<'_>) -> Poll<Result<Heard, Ended>> {
-        let was_heard_out = self.is_heard_out();
-        let heard = self.poll_hear(turns, cx);
-        let may_say = heard.is_pending() && self.in_structs && !was_heard_out && self.is_heard_out();
-        if may_say { Poll::Ready(Ok(Heard::Room)) } else { heard }
+    /// The answer to a struct waits until its guest is heard out, also if it was before.
+    fn or_change(
+        &self,
+        heard: Poll<Result<Heard, Ended>>,
+        was_heard_out: bool,
+    ) -> Poll<Result<Heard, Ended>> {
+        let is_nothing = matches!(heard, Poll::Pending | Poll::Ready(Ok(Heard::Enough)));
+        let has_changed = self.awaits_code && self.is_heard_out() != was_heard_out;
+        if is_nothing && has_changed { Poll::Ready(Ok(Heard::Room)) } else { heard }
     }
 
     fn poll_hear(&mut self, turns: &Turns, cx: &mut Context<'_>) -> Poll<Result<Heard, Ended>> {

@@ -60,7 +60,6 @@ fn on_struct(asked: Result<SerialRequest, StructError>, session: &mut Session<'_
         }
     };
     if session.agent.orders.were_held_up() {
-        session.legacy = LastStruct::default();
         waiting.push_legacy(ready(parts_of(Answer::Code(Code::Failure))).boxed()); // who asked it may be gone
         return;
     }

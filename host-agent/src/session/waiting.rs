@@ -113,6 +113,7 @@ impl Waiting {
     /// The answer to a struct is still to come. It takes the place of the one before, which nobody waits for any more.
     pub(super) fn push_legacy(&mut self, parts: BoxFuture<'static, Vec<Vec<u8>>>) {
         self.legacy = Some(Next::of(Pending::List(RequestId::NONE, parts), Seal::Checksum));
+        self.unread_since = None;
     }
 
     /// Another question came: the answer to a struct before it would be taken for its own.

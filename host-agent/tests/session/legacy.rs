@@ -5,22 +5,22 @@ use std::time::Duration;
 use fence_vmchannel_host_agent::hypervisor::simulated::Entry;
 use fence_vmchannel_protocol::legacy::{Op, SERIAL_BYTES, SerialRequest};
 use fence_vmchannel_protocol::{Ask, Ruling, encode_line};
-use tokio::time::{Instant, advance};
+use tokio::time::Instant;
 
 use crate::agent::{Agent, domain, uuid_of};
 use crate::clock::pass;
 use crate::guest::{Guest, off, request};
 
 pub(crate) const SUCCESS: u8 = 0;
-const FAILURE: u8 = 1;
+pub(crate) const FAILURE: u8 = 1;
 const IS_OFF: u8 = 2;
 pub(crate) const DENIED: u8 = 3;
 
-async fn agent() -> Agent {
+pub(crate) async fn agent() -> Agent {
     Agent::with_clusters([("web", ["web1", "web2"]), ("db", ["db1", "db2"])]).await
 }
 
-fn asks(op: Op, target: &str, seqno: u32) -> [u8; SERIAL_BYTES] {
+pub(crate) fn asks(op: Op, target: &str, seqno: u32) -> [u8; SERIAL_BYTES] {
     SerialRequest { op, target: target.parse().ok(), seqno }.encode().unwrap()
 }
 
@@ -105,46 +105,6 @@ async fn a_late_answer_is_never_given_to_the_next_question() {
     pass(Duration::from_secs(60)).await;
     assert_eq!(guest.has_in_its_port().await, b"", "nobody waits for the first answer any more");
     assert!(!agent.runs("web2"), "its order went on");
-}
-
-#[tokio::test(start_paused = true)]
-async fn an_answer_is_not_said_while_the_next_question_is_coming_in() {
-    let agent = agent().await;
-    let mut guest = agent.guest("web1").await;
-    let (first, next) = (asks(Op::Monitor, "", 1), asks(Op::Off, "db1", 2));
-    let (begin, end) = next.split_at(40);
-
-    guest.says(&[&first[..], begin].concat());
-    pass(Duration::from_millis(500)).await;
-    assert_eq!(guest.has_in_its_port().await, b"", "it would be taken for the next one's");
-    guest.says(end);
-
-    assert_eq!(guest.hears_code().await, DENIED);
-    assert_eq!(guest.has_in_its_port().await, b"");
-}
-
-#[tokio::test(start_paused = true)]
-async fn an_answer_is_said_once_what_came_after_its_question_is_no_question() {
-    let agent = agent().await;
-    let mut guest = agent.guest("web1").await;
-
-    guest.says(&[&asks(Op::Monitor, "", 1)[..], b"ab"].concat());
-
-    assert_eq!(guest.hears_code().await, SUCCESS);
-}
-
-#[tokio::test(start_paused = true)]
-async fn what_was_asked_while_the_agent_was_held_up_is_a_failure_whatever_it_was() {
-    let agent = agent().await;
-    let mut guest = agent.guest("web1").await;
-    agent.keeps_its_pulse().await;
-
-    guest.sends_struct(Op::Monitor, "", 1);
-    advance(Duration::from_secs(4)).await; // at once
-    assert_eq!(guest.hears_code().await, FAILURE, "who asked it may be gone, and another one listen");
-    pass(Duration::from_secs(2)).await;
-
-    assert_eq!(guest.asks_struct(Op::Monitor, "").await, SUCCESS);
 }
 
 #[tokio::test(start_paused = true)]

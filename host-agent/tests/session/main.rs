@@ -29,6 +29,8 @@ mod legacy;
 #[cfg(test)]
 mod legacy_lists;
 #[cfg(test)]
+mod legacy_next;
+#[cfg(test)]
 mod multicast;
 #[cfg(test)]
 mod network;

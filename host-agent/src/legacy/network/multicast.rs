@@ -37,14 +37,14 @@ impl Gate {
                 return Weighed::Dropped;
             }
         };
-        let Some(place) = known.enter() else { return Weighed::Dropped };
         let at = match self.callback(&request, from) {
             Ok(at) => at,
             Err(why) => {
-                known.rejected(Dialect::Multicast, &why); // it is still its owner's, if it is another's
+                known.unproven(Dialect::Multicast, &why); // it is still its owner's, if it is another's
                 return Weighed::Dropped;
             }
         };
+        let Some(place) = known.enter() else { return Weighed::Dropped };
         if self.take(&packet, &request).is_err() {
             return Weighed::Dropped;
         }
