@@ -126,6 +126,7 @@ mod tests {
             assert_eq!(written(&format!("plug={value}\n")).plugs, [is], "{value}");
         }
     }
+
     #[test]
     fn a_key_may_have_dashes_for_its_underscores() {
         let taken =

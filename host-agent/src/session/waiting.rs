@@ -87,10 +87,8 @@ impl Waiting {
     /// What may be said to this guest now. The rest of an answer to a struct that nobody reads is not said at all.
     pub(super) fn room_in<S: Connection>(&mut self, channel: &Channel<S>) -> Room {
         let is_read = self.legacy.is_none() || channel.is_read();
-        let since = *self.unread_since.get_or_insert_with(Instant::now);
-        if is_read {
-            self.unread_since = None;
-        } else if since.elapsed() > STALLED {
+        self.unread_since = if is_read { None } else { self.unread_since.or_else(|| Some(Instant::now())) };
+        if self.unread_since.is_some_and(|since| since.elapsed() > STALLED) {
             self.legacy = None;
         }
         Room { for_lines: channel.has_room(), is_heard_out: channel.is_heard_out(), is_read }
