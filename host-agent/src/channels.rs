@@ -76,13 +76,13 @@ impl Channels {
         let before = std::mem::replace(&mut self.followed, now.clone());
         let lobby = &mut self.lobby;
         self.tended.retain(|uuid, tended| {
-            let is_known = now.get(*uuid).is_some();
+            let is_known = now.at_the_door(*uuid).is_some();
             tended.iter().filter(|_| !is_known).for_each(|one| one.end(lobby));
             is_known
         });
         let mut without = Vec::new();
-        for domain in now.iter() {
-            let old = before.get(domain.uuid);
+        for domain in now.with_announced() {
+            let old = before.at_the_door(domain.uuid);
             let is_same = old.is_some_and(|old| Arc::ptr_eq(old, domain) || old == domain);
             let mut of_domain = self.tended.get(&domain.uuid).into_iter().flatten();
             if !is_same || of_domain.any(Tended::is_lost) {
@@ -191,7 +191,7 @@ impl Channels {
             let changed = entry.metadata().and_then(|found| found.modified()).ok();
             let age = changed.and_then(|changed| SystemTime::now().duration_since(changed).ok());
             let is_old = age.is_some_and(|age| age > LEFTOVER);
-            if uuid.is_some_and(|uuid| now.get(uuid).is_none()) && is_old {
+            if uuid.is_some_and(|uuid| now.at_the_door(uuid).is_none()) && is_old {
                 tracing::info!(socket = %entry.path().display(), "removing a socket whose domain is gone");
                 let _ = std::fs::remove_file(entry.path()); // looked at again at the next sweep
             }

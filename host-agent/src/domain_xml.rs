@@ -36,10 +36,18 @@ pub struct DomainXml {
     pub cluster: Option<String>,
     /// The channels that are ours, each path once.
     pub channels: Vec<ChannelSpec>,
-    /// Who its QEMU runs as; known while it runs.
-    pub owner: Option<Owner>,
+    /// libvirt's DAC label: who its QEMU runs as, while it runs; else what an administrator may have written.
+    dac_label: String,
     /// What looks like ours but was not taken, for the operator.
     pub problems: Vec<String>,
+}
+
+impl DomainXml {
+    /// Who its QEMU runs as; known while it runs. Asks the name services where an administrator wrote names, and they may hang.
+    #[must_use]
+    pub fn owner(&self) -> Option<Owner> {
+        owner(&self.dac_label)
+    }
 }
 
 /// Why a domain's XML cannot be used.
@@ -73,7 +81,7 @@ pub fn parse(xml: &str, guests_dir: &Path) -> Result<DomainXml, XmlError> {
     let cluster = cluster(&written.labels, &mut problems);
     let channels = ports::ours(&written.ports, uuid, guests_dir, &mut problems);
     let name = Name::try_from(written.name)?;
-    Ok(DomainXml { uuid, name, cluster, channels, owner: owner(&written.dac_label), problems })
+    Ok(DomainXml { uuid, name, cluster, channels, dac_label: written.dac_label, problems })
 }
 
 fn cluster(labels: &[Option<String>], problems: &mut Vec<String>) -> Option<String> {

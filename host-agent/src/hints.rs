@@ -38,9 +38,9 @@ fn hint_of(note: &Note, guests_dir: &Path) -> Hint {
         name: parsed.name,
         standing: Standing::Unclear,
         persistent: false,
-        cluster: parsed.cluster,
+        cluster: None,
         channels: parsed.channels,
-        owner: parsed.owner,
+        owner: None,
         instance: None,
     }))
 }

@@ -10,6 +10,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
+use tokio::task::spawn_blocking;
 use tokio::time::{Instant, sleep};
 
 use crate::hooks::watch::Watch;
@@ -68,8 +69,10 @@ pub async fn follow(
             Some(()) = asked.recv() => {}
         }
         sleep(SETTLE).await;
-        let before = rules.borrow().clone();
-        let loaded = before.load_after(&dir);
+        let (before, place) = (rules.borrow().clone(), dir.clone());
+        // Its disk may hang, which is to hold up nobody.
+        let loading = spawn_blocking(move || before.load_after(&place));
+        let Ok(loaded) = loading.await else { continue }; // it panicked, which is told; the rules from before hold
         if problems.set(loaded.problems.clone()) {
             loaded
                 .problems

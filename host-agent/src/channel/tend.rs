@@ -131,7 +131,7 @@ impl Tended {
     }
 
     fn domain(&self) -> Option<Arc<Domain>> {
-        self.agent.inventory.borrow().get(self.door.domain).cloned()
+        self.agent.inventory.borrow().at_the_door(self.door.domain).cloned()
     }
 
     fn running(&self) -> Option<Arc<Domain>> {

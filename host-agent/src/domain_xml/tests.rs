@@ -30,7 +30,7 @@ fn a_plain_domain_has_neither_label_nor_channel() {
     let read = read("<description>web</description><devices><emulator>/usr/bin/kvm</emulator></devices>");
 
     assert_eq!((read.uuid.to_string().as_str(), read.name.as_str()), (UUID, "web1"));
-    assert_eq!((read.cluster, read.channels, read.owner, read.problems), (None, vec![], None, vec![]));
+    assert_eq!((read.owner(), read.cluster, read.channels, read.problems), (None, None, vec![], vec![]));
 }
 
 #[test]
@@ -197,12 +197,12 @@ fn the_owner_is_read_from_the_dac_label_alone() {
     let dac = "<seclabel type='dynamic' model='dac' relabel='yes'><label>+64055:+107</label>\
                <imagelabel>+2:+2</imagelabel></seclabel>";
 
-    assert_eq!(read(&format!("{apparmor}{dac}")).owner, Some(Owner { uid: 64055, gid: 107 }));
-    assert_eq!(read(&format!("{dac}{apparmor}")).owner, Some(Owner { uid: 64055, gid: 107 }));
-    assert_eq!(read(apparmor).owner, None);
-    assert_eq!(read(&dac.replace("+64055:+107", "root:root")).owner, Some(Owner { uid: 0, gid: 0 }));
-    assert_eq!(read(&dac.replace("+64055:+107", "no-such-user:root")).owner, None);
-    assert_eq!(read(&dac.replace("+64055:+107", "+-1:+9999999999")).owner, None);
+    assert_eq!(read(&format!("{apparmor}{dac}")).owner(), Some(Owner { uid: 64055, gid: 107 }));
+    assert_eq!(read(&format!("{dac}{apparmor}")).owner(), Some(Owner { uid: 64055, gid: 107 }));
+    assert_eq!(read(apparmor).owner(), None);
+    assert_eq!(read(&dac.replace("+64055:+107", "root:root")).owner(), Some(Owner { uid: 0, gid: 0 }));
+    assert_eq!(read(&dac.replace("+64055:+107", "no-such-user:root")).owner(), None);
+    assert_eq!(read(&dac.replace("+64055:+107", "+-1:+9999999999")).owner(), None);
 }
 
 #[test]

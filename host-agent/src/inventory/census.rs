@@ -13,7 +13,7 @@ use std::time::Duration;
 use futures_util::future::BoxFuture;
 use futures_util::stream::{FuturesUnordered, StreamExt};
 use tokio::sync::{mpsc, watch};
-use tokio::time::{Instant, sleep, sleep_until};
+use tokio::time::{Instant, sleep_until};
 use uuid::Uuid;
 
 use super::Inventory;
@@ -41,11 +41,8 @@ const RETRY: Duration = Duration::from_secs(1);
 const SLOW: Duration = Duration::from_secs(2);
 
 enum Look {
-    /// Those that have a process, a while after the first listing began.
-    Running {
-        listing: u64,
-        seen: Vec<Uuid>,
-    },
+    /// Those that have a process.
+    Running(Vec<Uuid>),
     Everything {
         begun: u64,
         seen: Result<Vec<Domain>, CallError>,
@@ -61,6 +58,7 @@ enum Event {
     Changed(Change),
     Hinted(Hint),
     Looked(Look),
+    Slow,
     Tick,
 }
 
@@ -79,6 +77,8 @@ pub struct Census {
     listed: u64,
     /// The listing that is under way.
     listing: Option<u64>,
+    /// When it is waited for no longer, as long as there was none before.
+    slow_at: Option<Instant>,
     list_again: bool,
     looking: BTreeSet<Uuid>,
     look_again: BTreeSet<Uuid>,
@@ -106,6 +106,7 @@ impl Census {
             looks: 0,
             listed: 0,
             listing: None,
+            slow_at: None,
             list_again: false,
             looking: BTreeSet::new(),
             look_again: BTreeSet::new(),
@@ -122,6 +123,7 @@ impl Census {
             let event = tokio::select! {
                 biased; // the rarest first
                 () = sleep_until(self.next) => Event::Tick,
+                () = sleep_until(self.slow_at.unwrap_or(self.next)), if self.slow_at.is_some() => Event::Slow,
                 Some(look) = looks.next() => Event::Looked(look),
                 Some(hint) = self.hints.recv() => Event::Hinted(hint),
                 change = hypervisor.changed() => Event::Changed(change),
@@ -134,7 +136,11 @@ impl Census {
                 }
                 Event::Changed(Change::Lost) => tracing::warn!("libvirt is gone; waiting for it"),
                 Event::Hinted(Hint::Starting(domain)) => self.announce(*domain),
-                Event::Looked(Look::Running { listing, seen }) => self.take_running(listing, seen),
+                Event::Slow => {
+                    self.slow_at = None;
+                    looks.push(Box::pin(async { Look::Running(hypervisor.running().await) }));
+                }
+                Event::Looked(Look::Running(seen)) => self.take_running(seen),
                 Event::Looked(Look::Everything { begun, seen }) => self.take_all(begun, seen),
                 Event::Looked(Look::One { uuid, begun, seen }) => self.take_one(uuid, begun, seen),
             }
@@ -166,12 +172,7 @@ impl Census {
             let begun = self.looks;
             (self.listing, self.list_again) = (Some(begun), false);
             looks.push(Box::pin(async move { Look::Everything { begun, seen: on.domains().await } }));
-            if !self.inventory.complete {
-                looks.push(Box::pin(async move {
-                    sleep(SLOW).await;
-                    Look::Running { listing: begun, seen: on.running().await }
-                }));
-            }
+            self.slow_at = (!self.inventory.complete).then(|| Instant::now() + SLOW);
         }
         let ready: Vec<Uuid> = self.look_again.difference(&self.looking).copied().collect();
         for uuid in ready {
@@ -183,8 +184,8 @@ impl Census {
         }
     }
 
-    fn take_running(&mut self, listing: u64, seen: Vec<Uuid>) {
-        if self.listing == Some(listing) {
+    fn take_running(&mut self, seen: Vec<Uuid>) {
+        if self.listing.is_some() {
             tracing::warn!("libvirt has not listed its domains yet: those that run are looked at one by one");
             seen.into_iter().for_each(|uuid| self.want(uuid));
         }
@@ -214,7 +215,7 @@ impl Census {
     }
 
     fn take_all(&mut self, begun: u64, seen: Result<Vec<Domain>, CallError>) {
-        self.listing = None;
+        (self.listing, self.slow_at) = (None, None);
         let domains = match seen {
             Ok(domains) => domains,
             Err(error) => {
@@ -226,7 +227,7 @@ impl Census {
         let newer: HashSet<Uuid> =
             self.fresh.iter().filter(|(_, at)| **at > begun).map(|(uuid, _)| *uuid).collect();
         let listed: HashSet<Uuid> = domains.iter().map(|domain| domain.uuid).collect();
-        let known: Vec<Uuid> = self.inventory.iter().map(|domain| domain.uuid).collect();
+        let known: Vec<Uuid> = self.inventory.with_announced().map(|domain| domain.uuid).collect();
         for uuid in known {
             if !listed.contains(&uuid) && !newer.contains(&uuid) && !self.is_announced(uuid) {
                 self.inventory.forget(uuid);
@@ -245,19 +246,10 @@ impl Census {
     /// A domain that is about to start has its channels made before libvirt can be asked about it.
     fn announce(&mut self, domain: Domain) {
         self.announced.insert(domain.uuid, Instant::now() + ANNOUNCED);
-        let uuid = domain.uuid;
-        match self.inventory.get(uuid).cloned() {
-            // The note may be old: of a known domain it tells only which sockets to have ready.
-            Some(known) => {
-                let mut merged = Domain::clone(&known);
-                merged
-                    .channels
-                    .extend(domain.channels.into_iter().filter(|channel| !known.channels.contains(channel)));
-                self.inventory.announce(merged);
-                self.want(uuid);
-            }
-            None => self.inventory.announce(domain),
+        if self.inventory.get(domain.uuid).is_some() {
+            self.want(domain.uuid);
         }
+        self.inventory.announce(domain);
         self.publish();
     }
 
@@ -271,6 +263,7 @@ impl Census {
             let last = self.published.borrow();
             last.complete == self.inventory.complete
                 && last.elsewhere == self.inventory.elsewhere
+                && last.announced == self.inventory.announced
                 && Arc::ptr_eq(&last.names, &self.inventory.names)
                 && last.domains.len() == self.inventory.domains.len()
                 && self

@@ -26,7 +26,10 @@ pub struct Inventory {
     /// Whether libvirt listed all its domains at least once.
     complete: bool,
     domains: HashMap<Uuid, Arc<Domain>>,
-    /// The same, sorted for lists once somebody wants one.
+    /// Those of which a hook note told that they start here, and libvirt has said nothing yet: what they are called and whose
+    /// they are nobody knows, and nobody asks. Only their channels are there.
+    announced: HashMap<Uuid, Arc<Domain>>,
+    /// The same as `domains`, sorted for lists once somebody wants one.
     by_name: OnceLock<Vec<Arc<Domain>>>,
     /// Those that were leaving for another host, or had moved there, when they were heard of last, known or not.
     elsewhere: BTreeSet<Uuid>,
@@ -53,6 +56,17 @@ impl Inventory {
         self.domains.get(&uuid)
     }
 
+    /// The same, or the one with this UUID that was announced: whoever has its channels.
+    #[must_use]
+    pub fn at_the_door(&self, uuid: Uuid) -> Option<&Arc<Domain>> {
+        self.get(uuid).or_else(|| self.announced.get(&uuid))
+    }
+
+    /// All that may have channels: the domains, and those that were announced.
+    pub fn with_announced(&self) -> impl Iterator<Item = &Arc<Domain>> {
+        self.domains.values().chain(self.announced.values())
+    }
+
     /// The domain that a target means. libvirt keeps names unique on one host, but forgets a domain whose process lives on: a name
     /// that it then gives to another means neither.
     #[must_use]
@@ -77,10 +91,16 @@ impl Inventory {
         matches!(target, Target::Name(name) if self.names.contains_key(name)) && self.find(target).is_none()
     }
 
-    /// Whether every domain of this host is in it.
+    /// Whether libvirt has listed all its domains.
     #[must_use]
     pub fn is_complete(&self) -> bool {
         self.complete
+    }
+
+    /// Whether every domain of this host is in it: libvirt has listed all, and none was announced since.
+    #[must_use]
+    pub fn has_all(&self) -> bool {
+        self.complete && self.announced.is_empty()
     }
 
     /// All domains by name.
@@ -100,16 +120,22 @@ impl Inventory {
     /// Takes what was seen of one domain. Its name is its own from now on, whoever had it.
     fn put(&mut self, domain: Domain) {
         let uuid = domain.uuid;
+        self.announced.remove(&uuid);
         self.keep(domain);
         self.call(uuid);
     }
 
-    /// Takes what is only said of one domain. libvirt may still refuse it, for its name too: it takes that from nobody.
+    /// Takes what a note says of a domain that is about to start. It may be old, and libvirt may still refuse that domain: it tells
+    /// which sockets to have ready, and nothing else.
     fn announce(&mut self, domain: Domain) {
-        let (uuid, is_free) = (domain.uuid, !self.names.contains_key(&domain.name));
-        self.keep(domain);
-        if is_free {
-            self.call(uuid);
+        match self.get(domain.uuid) {
+            Some(known) => {
+                let mut merged = Domain::clone(known);
+                let new = domain.channels.into_iter().filter(|channel| !known.channels.contains(channel));
+                merged.channels.extend(new);
+                self.keep(merged);
+            }
+            None => drop(self.announced.insert(domain.uuid, Arc::new(domain))),
         }
     }
 
@@ -170,6 +196,7 @@ impl Inventory {
     /// Forgets a domain that libvirt no longer knows, unless its process lives. That it is elsewhere is remembered: it may be
     /// defined anew here while it runs there.
     fn forget(&mut self, uuid: Uuid) {
+        self.announced.remove(&uuid);
         if self.get(uuid).is_none_or(|domain| !domain.is_alive()) {
             self.remove(uuid);
             if self.elsewhere.len() > MAX_ELSEWHERE {

@@ -117,7 +117,12 @@ fn run(line: &CommandLine, out: &mut dyn Write) -> Result<u8, Failure> {
     }
     let config = Config::load(file)?;
     Ok(match &line.command {
-        Command::Run { simulate } => daemon::run(&config, simulate.as_deref()).map(|()| 0)?,
+        Command::Run { simulate } => {
+            logging::in_the_background()?;
+            let ended = daemon::run(&config, simulate.as_deref());
+            logging::finish();
+            ended.map(|()| 0)?
+        }
         Command::Guests => tell(&guests::guests(&config)?, json, out)?,
         Command::Explain { source, action, target } => {
             tell(&explain::explain(&config, source, *action, target)?, json, out)?

@@ -282,9 +282,9 @@ impl Policy {
     }
 }
 
-/// Before libvirt has listed all its domains nothing can be refused for good, and what is foreign still looks as if it were unknown.
+/// Before libvirt has told of all its domains nothing can be refused for good, and what is foreign still looks as if it were unknown.
 fn not_permitted(rule: String, inventory: &Inventory) -> Refusal {
-    let reason = if inventory.is_complete() { Reason::NotPermitted } else { Reason::Busy };
+    let reason = if inventory.has_all() { Reason::NotPermitted } else { Reason::Busy };
     Refusal { reason, rule }
 }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 use fence_vmchannel_host_agent::hypervisor::simulated::Entry;
 use fence_vmchannel_protocol::{Evidence, Power, PowerState, Reason, Ruling};
 
-use crate::agent::{Agent, domain};
+use crate::agent::{Agent, domain, uuid_of};
 use crate::clock::pass;
 use crate::guest::{off, power};
 
@@ -107,4 +107,24 @@ async fn what_could_not_be_looked_for_is_looked_for_again() {
     let verdict = guest.hears_of(&asked).await.verdict;
 
     assert_eq!(verdict.evidence, Some(Evidence::NeverRanHere), "{verdict:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_target_that_got_another_name_while_it_was_looked_for_is_not_the_one_that_is_called_so_now() {
+    let agent = beside_one_that_is_off().await;
+    let (mut guest, asked) = (agent.guest("web1").await, off("web3"));
+    agent.host().has_one_that_cannot_be_read(true);
+
+    guest.sends(&asked);
+    pass(Duration::from_secs(1)).await;
+    let renamed = Entry { name: "old".parse().unwrap(), running: false, ..domain("web3", "web") };
+    let (host, new) = (agent.host(), Entry { uuid: uuid_of("new"), ..domain("web3", "web") });
+    host.is_defined(renamed);
+    host.is_defined(new);
+    host.is_started(uuid_of("new"));
+    host.has_one_that_cannot_be_read(false);
+    let verdict = guest.hears_of(&asked).await.verdict;
+
+    assert_eq!(verdict.ruling, Ruling::Failed(Reason::UnknownState), "{verdict:?}");
+    assert!(verdict.detail.as_ref().is_some_and(|detail| detail.contains("called old")), "{verdict:?}");
 }

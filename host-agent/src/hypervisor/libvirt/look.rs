@@ -161,7 +161,8 @@ impl Look {
     }
 
     fn domain(&self, standing: Standing, persistent: bool, xml: DomainXml) -> Domain {
-        let DomainXml { uuid, name, cluster, channels, owner, problems } = xml;
+        let owner = xml.owner();
+        let DomainXml { uuid, name, cluster, channels, problems, .. } = xml;
         problems.iter().for_each(|problem| self.tell(uuid, problem));
         let run_dir = self.run_dir.as_deref();
         let instance =

@@ -74,6 +74,11 @@ impl Process for QemuProcess {
     }
 }
 
+/// Without flags, which Linux knows since 5.10 only.
+fn open(pid: Pid) -> Result<OwnedFd, Errno> {
+    pidfd_open(pid, PidfdFlags::empty())
+}
+
 /// A duplicate for each wait, since a descriptor can be registered only once.
 #[expect(deprecated, reason = "sound with an OwnedFd; its successor is unsafe")]
 async fn wait(pidfd: &OwnedFd) -> io::Result<()> {
@@ -152,7 +157,7 @@ fn qemu(pid: Pid) -> io::Result<Option<(Named, Instance)>> {
     {
         return Ok((!process.is_gone()).then(|| (Named::Domain(domain), Instance { id, process })));
     }
-    let pidfd = match pidfd_open(pid, PidfdFlags::NONBLOCK) {
+    let pidfd = match open(pid) {
         Ok(pidfd) => pidfd,
         Err(Errno::SRCH) => return Ok(None),
         Err(errno) => return Err(errno.into()),
@@ -179,7 +184,7 @@ fn qemu(pid: Pid) -> io::Result<Option<(Named, Instance)>> {
 #[must_use]
 pub fn again(id: InstanceId) -> Sighting {
     let Some(pid) = Pid::from_raw(id.pid) else { return Sighting::Absent };
-    let pidfd = match pidfd_open(pid, PidfdFlags::NONBLOCK) {
+    let pidfd = match open(pid) {
         Ok(pidfd) => pidfd,
         Err(Errno::SRCH) => return Sighting::Absent,
         Err(_) => return Sighting::Unsure,
@@ -230,15 +235,20 @@ fn is_qemu(pid: Pid) -> io::Result<bool> {
 
 fn is_qemu_in(dir: &Path) -> io::Result<bool> {
     if let Ok(program) = fs::read_link(dir.join("exe")) {
-        return Ok(program.file_name().is_some_and(|name| name.to_string_lossy().starts_with("qemu")));
+        return Ok(program.file_name().is_some_and(|name| is_name_of_qemu(name.as_encoded_bytes())));
     }
     match fs::read(dir.join("comm")) {
-        Ok(comm) => Ok(comm.starts_with(b"qemu")),
+        Ok(comm) => Ok(is_name_of_qemu(&comm)),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
         Err(error) if error.raw_os_error() == Some(Errno::SRCH.raw_os_error()) => Ok(false),
         Err(error) if error.kind() == io::ErrorKind::PermissionDenied && !geteuid().is_root() => Ok(false),
         Err(error) => Err(error),
     }
+}
+
+/// `qemu*`; some distributions wrap it, and call the program itself `.qemu*`.
+fn is_name_of_qemu(name: &[u8]) -> bool {
+    name.strip_prefix(b".").unwrap_or(name).starts_with(b"qemu")
 }
 
 /// [`instance_from_pid_file`] where nothing of the process needs to be read, else `None`. `ended` is a process of the domain that is

@@ -335,6 +335,35 @@ fn a_process_of_which_nothing_can_be_read_is_not_taken_for_no_qemu() {
 }
 
 #[test]
+fn the_program_of_a_wrapped_qemu_is_one_too() {
+    let of = |program: &str| {
+        let dir = tempfile::tempdir().unwrap();
+        std::os::unix::fs::symlink(program, dir.path().join("exe")).unwrap();
+        is_qemu_in(dir.path()).unwrap()
+    };
+
+    let qemus = [
+        "/usr/bin/qemu-system-x86_64",
+        "/usr/libexec/qemu-kvm (deleted)",
+        "/nix/store/q/bin/.qemu-system-x86_64-wrapped",
+    ];
+    assert_eq!(qemus.map(of), [true; 3]);
+    assert_eq!(["/usr/sbin/virtqemud", "/usr/bin/swtpm", "/usr/bin/..qemu"].map(of), [false; 3]);
+    assert!(is_name_of_qemu(b".qemu-system-x8\n"), "as the kernel cuts it");
+}
+
+#[test]
+fn a_process_is_held_in_a_way_that_the_oldest_supported_kernel_knows() {
+    let machine = Machine::start(12);
+    let pidfd = open(Pid::from_raw(machine.pid()).unwrap()).unwrap();
+
+    // A flag is no error to Linux 5.10 and newer, and to none before.
+    let flags = rustix::fs::fcntl_getfl(&pidfd).unwrap();
+
+    assert!(!flags.contains(rustix::fs::OFlags::NONBLOCK), "{flags:?}");
+}
+
+#[test]
 fn of_a_process_with_very_many_threads_only_so_many_are_looked_at() {
     let (count, end) = (doing::MAX_THREADS, std::sync::Barrier::new(doing::MAX_THREADS + 1));
     std::thread::scope(|scope| {

@@ -42,3 +42,14 @@ async fn those_that_run_are_known_also_while_libvirt_is_busy_with_one_of_them_an
     assert_eq!((stage.known(1), stage.known(2)), (Some(RUNNING), Some(OFF)));
     assert!(stage.published.borrow().is_complete());
 }
+
+#[tokio::test(start_paused = true)]
+async fn nobody_looks_at_all_processes_because_of_a_listing_that_has_failed_by_then() {
+    let stage = Stage::before_the_connection([domain(1, RUNNING)]);
+    *stage.script.fails.lock().unwrap() = true;
+
+    stage.passes(60).await;
+
+    assert!(stage.listings().len() > 30, "libvirt is not there");
+    assert_eq!(*stage.script.looks_for_all.lock().unwrap(), 0);
+}

@@ -44,38 +44,6 @@ async fn a_name_that_goes_from_one_domain_to_another_means_the_new_one() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_domain_that_is_only_announced_takes_no_name_from_another() {
-    let stage = Stage::with([web1(2, RUNNING)]).await;
-
-    for _ in 0..2 {
-        stage.hints(Hint::Starting(Box::new(web1(1, Standing::Unclear)))).await;
-        stage.passes(0).await;
-        assert_eq!((stage.known(1), stage.named("web1")), (Some(Standing::Unclear), Some(2)));
-    }
-    stage.passes(91).await; // libvirt has refused it, as the name is taken
-
-    assert_eq!((stage.known(1), stage.named("web1")), (None, Some(2)));
-}
-
-#[tokio::test(start_paused = true)]
-async fn an_announced_domain_has_the_name_once_libvirt_has_it_or_nobody_else_does() {
-    for comes in [true, false] {
-        let stage = Stage::with([web1(2, OFF)]).await;
-        stage.hints(Hint::Starting(Box::new(web1(1, Standing::Unclear)))).await;
-        stage.passes(0).await;
-
-        stage.vanishes(2);
-        if comes {
-            stage.becomes(web1(1, RUNNING));
-        }
-        stage.tells(one(if comes { 1 } else { 2 })).await;
-        stage.passes(0).await;
-
-        assert_eq!(stage.named("web1"), Some(1), "comes: {comes}");
-    }
-}
-
-#[tokio::test(start_paused = true)]
 async fn a_name_is_never_lost_to_a_domain_that_had_it_for_a_while() {
     let stage = Stage::with([web1(2, RUNNING)]).await;
     stage.becomes(web1(1, RUNNING));
