@@ -129,6 +129,13 @@ impl Quota {
         Some(std::mem::take(&mut written.left_out))
     }
 
+    /// Whether it remembers anything that bounds the next line. A peer on a network has one though it is no domain.
+    #[must_use]
+    pub fn is_drawn_on(&self) -> bool {
+        let written = self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        written.lines.back().is_some_and(|at| at.elapsed() < MINUTE)
+    }
+
     /// A guest's claim was refused.
     pub fn refused(&self, guest: &Guest, op: &str, target: &str, refusal: &Refusal) {
         self.refused_for(&guest.asker(), op, target, refusal);
@@ -181,8 +188,10 @@ mod tests {
         }
 
         assert_eq!((quota.take(), quota.take()), (None, None));
+        assert!(quota.is_drawn_on());
         tokio::time::advance(MINUTE).await;
 
+        assert!(!quota.is_drawn_on());
         assert_eq!(quota.take(), Some(2));
     }
 }

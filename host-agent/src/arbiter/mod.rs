@@ -18,7 +18,7 @@ use crate::journal::{Asked, Known};
 /// The number of an order, in the order of acceptance.
 pub type OrderNumber = u64;
 
-/// How long a verdict is kept for repeats.
+/// How long a verdict is kept for repeats, if nobody may ask for it longer.
 pub const VERDICT_KEPT: Duration = Duration::from_secs(600);
 /// How many verdicts are kept for one guest.
 pub const VERDICTS_PER_GUEST: usize = 64;
@@ -36,6 +36,8 @@ pub struct Application {
     pub target: Uuid,
     /// What is to be done.
     pub power: Power,
+    /// Until when it may be asked again.
+    pub until: Duration,
 }
 
 impl Application {
@@ -78,6 +80,7 @@ struct Entry {
     power: Power,
     /// The order that it began or joined.
     order: OrderNumber,
+    until: Duration,
     answer: Answer,
 }
 
@@ -106,7 +109,8 @@ impl Entry {
     }
 
     fn is_old(&self, now: Duration) -> bool {
-        matches!(&self.answer, Answer::Given(_, at) if now.saturating_sub(*at) > VERDICT_KEPT)
+        let is_told = |at: Duration| now.saturating_sub(at) > VERDICT_KEPT && now > self.until;
+        matches!(&self.answer, Answer::Given(_, at) if is_told(*at))
     }
 }
 
@@ -207,6 +211,7 @@ impl Arbiter {
             target: application.target,
             power: application.power,
             order: *number,
+            until: application.until,
             answer: Answer::Awaited,
         };
         self.push(application.asker.0, entry);
@@ -216,6 +221,7 @@ impl Arbiter {
     pub fn restore(&mut self, number: OrderNumber, known: &Known) {
         self.accepted = self.accepted.max(number);
         let (target, power) = (known.acting.permit.target(), known.acting.permit.power());
+        let until = known.acting.until;
         for asked in &known.acting.askers {
             let told = known.answered.get(asked);
             let given = |verdict: &Verdict, at| Answer::Given(Box::new(verdict.clone()), at);
@@ -226,7 +232,7 @@ impl Arbiter {
                 (None, Some(ended)) => given(&ended.verdict, ended.at),
                 (None, None) => Answer::Awaited,
             };
-            let entry = Entry { request: asked.request, target, power, order: number, answer };
+            let entry = Entry { request: asked.request, target, power, order: number, until, answer };
             self.push(asked.guest, entry);
         }
         match &known.ended {

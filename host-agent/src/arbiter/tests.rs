@@ -21,6 +21,7 @@ fn application(guest: u8, request: u8, power: Power, target: u8) -> Application 
         request: RequestId::from_random([request; 16]).unwrap(),
         target: uuid(target),
         power,
+        until: NOW,
     }
 }
 
@@ -119,6 +120,19 @@ fn a_verdict_is_forgotten_after_its_time_and_another_guests_id_means_nothing() {
 
     assert_eq!(forged, Decision::Begin(2));
     assert_eq!(late, Decision::Begin(3));
+}
+
+#[test]
+fn a_verdict_is_kept_as_long_as_its_asker_may_ask_again() {
+    let mut arbiter = Arbiter::default();
+    let until = NOW + 6 * VERDICT_KEPT;
+    let patient = Application { until, ..application(1, 1, Power::Off, 2) };
+    arbiter.accept(&patient, NOW);
+    arbiter.settle(1, &Verdict::new(Ruling::Done), NOW);
+    arbiter.finish(uuid(2), Power::Off, Some(instance(2)));
+
+    assert!(matches!(arbiter.accept(&patient, until), Decision::Repeat(_)));
+    assert!(!arbiter.knows(&patient, until + Duration::from_millis(1)));
 }
 
 #[test]

@@ -169,6 +169,26 @@ fn an_order_that_finds_no_room_takes_none_from_those_that_are_open() {
 }
 
 #[test]
+fn what_others_could_not_write_keeps_no_end_out_of_the_room_that_was_kept_for_it() {
+    let disk = Disk::default();
+    disk.journal().acting(acting(1)).unwrap();
+    let mut journal = disk.journal();
+    journal.store = Box::new(Reserved(disk.clone()));
+    disk.is_full(true);
+    journal.joined(1, asked(3), Duration::from_secs(70));
+    assert!(journal.is_behind());
+    disk.is_full(false); // but it cannot be written anew
+
+    journal.off(1, Evidence::ProcessGone).unwrap();
+    journal.ended(1, ended(60));
+
+    assert!(journal.is_behind(), "who joined is not written down");
+    journal.acting(acting(2)).unwrap_err();
+    let known = &told(&disk.journal())[0].1;
+    assert_eq!((known.off, &known.ended), (Some(Evidence::ProcessGone), &Some(ended(60))));
+}
+
+#[test]
 fn what_was_refused_for_want_of_room_is_taken_out_as_soon_as_there_is_some() {
     let disk = Disk::default();
     let mut journal = disk.journal();

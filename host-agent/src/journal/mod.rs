@@ -179,12 +179,7 @@ impl Journal {
     /// Forgets what is about domains that are no more.
     pub fn retain(&mut self, is_known: impl Fn(Uuid) -> bool) {
         let now = self.now;
-        let is_needed = |known: &Known| {
-            let is_recent =
-                known.ended.as_ref().is_none_or(|ended| now.saturating_sub(ended.at) <= VERDICT_KEPT);
-            is_known(known.acting.permit.target()) || is_recent
-        };
-        self.orders.retain(|_, known| is_needed(known));
+        self.orders.retain(|_, known| is_known(known.acting.permit.target()) || !known.is_old(now));
     }
 
     /// Whether something that must not be forgotten could not be written yet.
@@ -209,7 +204,8 @@ impl Journal {
     }
 
     fn write(&mut self, record: Record, spare: u64) -> io::Result<()> {
-        if self.is_behind {
+        // What others were told fits into the room that was kept for it, though what came before could not be written.
+        if self.is_behind && spare > 0 {
             self.rewrite()?;
         } else if self.bytes >= self.rewrite_at && self.rewrite().is_err() {
             self.rewrite_at = 2 * self.bytes; // the longer file is as good
@@ -265,10 +261,8 @@ impl Journal {
         let last: HashMap<Uuid, OrderNumber> =
             self.orders.iter().map(|(number, known)| (known.acting.permit.target(), *number)).collect();
         self.orders.retain(|number, known| {
-            let is_old =
-                known.ended.as_ref().is_some_and(|ended| now.saturating_sub(ended.at) > VERDICT_KEPT);
             let is_for_nobody = known.ended.is_some() && known.acting.askers.is_empty();
-            !(is_old || is_for_nobody) || last.get(&known.acting.permit.target()) == Some(number)
+            !(known.is_old(now) || is_for_nobody) || last.get(&known.acting.permit.target()) == Some(number)
         });
     }
 
@@ -339,6 +333,12 @@ impl Journal {
 }
 
 impl Known {
+    /// Whether nobody will ask for its end any more.
+    fn is_old(&self, now: Duration) -> bool {
+        let is_told = |ended: &Ended| now.saturating_sub(ended.at) > VERDICT_KEPT && now > self.acting.until;
+        self.ended.as_ref().is_some_and(is_told)
+    }
+
     /// The records that tell it again.
     fn records(&self, order: OrderNumber) -> impl Iterator<Item = Record> {
         let acting = Record::Acting(Box::new(self.acting.clone()));

@@ -88,8 +88,9 @@ impl Carrier {
                     Ok(()) => break,
                     Err(CallError::Unreachable(_)) if Instant::now() < patience => sleep(RETRY_START).await,
                     Err(error) => {
-                        // What is not answered may still be done.
-                        denied.send_replace(!matches!(error, CallError::Deadline(_)));
+                        // What is not answered may still be done, or was.
+                        let is_open = matches!(error, CallError::Deadline(_) | CallError::Unreachable(_));
+                        denied.send_replace(!is_open);
                         return (Event::StartFailed(error.to_string()), None);
                     }
                 }

@@ -151,11 +151,13 @@ impl Orders {
     }
 
     fn take(self: &Arc<Self>, permit: Permit, request: &Request) -> Taken {
+        let until = self.now() + request.timeout;
         let application = Application {
             asker: (permit.asker().uuid(), permit.asker().instance()),
             request: request.id,
             target: permit.target(),
             power: permit.power(),
+            until,
         };
         let Ok(slot) = self.work.try_reserve() else {
             return Taken::Verdict(Verdict::failed(Reason::Busy, "too many orders are open on this host"));
@@ -181,7 +183,6 @@ impl Orders {
             Decision::Join(number) => match state.running.get_mut(&number) {
                 Some(running) => {
                     let asked = application.asked();
-                    let until = now + request.timeout;
                     running.until = running.until.max(until);
                     if is_new {
                         running.joined = Some(Instant::now());
@@ -197,7 +198,7 @@ impl Orders {
             },
             Decision::Begin(number) => {
                 let (sender, view) = watch::channel(View::default());
-                let (target, until) = (permit.target(), now + request.timeout);
+                let target = permit.target();
                 let asked = BTreeMap::from([(application.asked(), Instant::now())]);
                 let running = Running { view, target, asked, until, joined: None };
                 let ticket = Ticket::new(self.clone(), permit.asker().uuid(), request, (number, &running));
@@ -243,7 +244,7 @@ impl Orders {
         }
         state.arbiter.retain(|uuid| now.get(uuid).is_some(), self.clock.now());
         state.journal.retain(|uuid| now.get(uuid).is_some());
-        state.quotas.retain(|uuid, _| now.get(*uuid).is_some());
+        state.quotas.retain(|uuid, quota| now.get(*uuid).is_some() || quota.is_drawn_on());
     }
 
     /// What this guest may still write into the log.

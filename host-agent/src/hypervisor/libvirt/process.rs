@@ -268,7 +268,7 @@ pub fn instance_at_once(
     };
     let number = pid.as_raw_nonzero().get();
     let id = start_time(number).map(|started| InstanceId { pid: number, started });
-    id.and_then(registry::known)?;
+    let _held = id.and_then(registry::known)?; // else its arguments would be read
     Some(held(pid, uuid).unwrap_or(Sighting::Unsure))
 }
 
