@@ -6,27 +6,28 @@
 //! Invariant: what is tended is exactly what the last snapshot says. Only what is plainly idle waits in the lobby: whatever is
 //! more than that, such as a VM that has just started or a socket that cannot be made, has a task.
 
+mod files;
+
 use std::collections::HashMap;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::sync::{Arc, Weak};
-use std::time::{Duration, SystemTime};
 
-use tokio::sync::Notify;
 use tokio::task::{AbortHandle, JoinSet, yield_now};
 use uuid::Uuid;
 
 use crate::agent::Agent;
+use crate::channel::board::Served;
+use crate::channel::door::Door;
 use crate::channel::lobby::{Lobby, Seat};
 use crate::channel::socket;
-use crate::channel::tend::{Door, tend};
+use crate::channel::tend::tend;
 use crate::daemon::Task;
 use crate::domain::{Domain, Mode};
 use crate::inventory::Inventory;
+use files::Files;
 
-/// A socket without a domain may be that of a VM which is just being started by a hook.
-const LEFTOVER: Duration = Duration::from_secs(60);
 /// So many sockets are made by one task.
 const PART: usize = 64;
 
@@ -118,7 +119,7 @@ impl Channels {
             if tended.iter().any(|one| one.door.spec == *spec) {
                 continue;
             }
-            let door = Arc::new(Door { domain: domain.uuid, spec: spec.clone(), changed: Notify::new() });
+            let door = Arc::new(Door::of(domain.uuid, spec.clone()));
             if is_alive {
                 tended.reserve_exact(1);
                 tended.push(Tended::begin(door, None, agent, tasks));
@@ -180,22 +181,31 @@ impl Channels {
         tended.get_mut(&door.domain)?.iter_mut().find(|one| Arc::ptr_eq(&one.door, door))
     }
 
-    /// Removes sockets that belong to no domain of this host: left by an agent that was killed, or made by a hook for a
-    /// domain that never came.
-    pub fn sweep(now: &Inventory, guests_dir: &Path) {
-        let Ok(entries) = std::fs::read_dir(guests_dir) else { return };
-        for entry in entries.flatten() {
-            let name = entry.file_name();
-            let name = name.to_string_lossy();
-            let uuid = name.trim_start_matches('.').get(..36).and_then(|text| Uuid::try_parse(text).ok());
-            let changed = entry.metadata().and_then(|found| found.modified()).ok();
-            let age = changed.and_then(|changed| SystemTime::now().duration_since(changed).ok());
-            let is_old = age.is_some_and(|age| age > LEFTOVER);
-            if uuid.is_some_and(|uuid| now.at_the_door(uuid).is_none()) && is_old {
-                tracing::info!(socket = %entry.path().display(), "removing a socket whose domain is gone");
-                let _ = std::fs::remove_file(entry.path()); // looked at again at the next sweep
+    /// Removes sockets that belong to no domain of this host, and makes those anew whose files somebody else removed or replaced:
+    /// nobody can knock there. A guest that is served goes on; its next run gets a new one in any case.
+    pub fn sweep(&mut self, guests_dir: &Path, agent: &Arc<Agent>, tasks: &mut JoinSet<Task>) {
+        let followed = self.followed.clone();
+        let Ok(files) = Files::swept(guests_dir, |uuid| followed.at_the_door(uuid).is_some()) else { return };
+        let mut without = Vec::new();
+        for one in self.tended.values_mut().flatten().filter(|one| one.has_lost_its_file(&files, agent)) {
+            tracing::warn!(path = %one.door.spec.path.display(), "the socket's file is gone: making it anew");
+            match &one.by {
+                Tender::Lobby(seat) => {
+                    drop(self.lobby.leave(*seat));
+                    without.push(one.door.clone());
+                }
+                Tender::Task(task) => {
+                    task.abort();
+                    *one = Tended::begin(one.door.clone(), None, agent, tasks);
+                }
+                Tender::Maker(_) => {}
             }
         }
+        for door in &without {
+            let of_domain = self.tended.get_mut(&door.domain);
+            of_domain.into_iter().for_each(|tended| tended.retain(|one| !Arc::ptr_eq(&one.door, door)));
+        }
+        self.make(&without, tasks);
     }
 }
 
@@ -205,7 +215,7 @@ async fn sockets_of(doors: Vec<Weak<Door>>) -> Vec<Idle> {
     let mut idle = Vec::with_capacity(doors.len());
     for door in doors {
         if let Some(door) = door.upgrade() {
-            let socket = socket::make(&door.spec.path, None).ok(); // its own task tries again, and tells why
+            let socket = door.make_socket(None).ok(); // its own task tries again, and tells why
             idle.push(Idle { door, socket });
             yield_now().await;
         }
@@ -242,6 +252,13 @@ impl Tended {
             Tender::Maker(task) | Tender::Task(task) => task.is_finished(),
             Tender::Lobby(_) => false,
         }
+    }
+
+    /// Whether the file of its socket is another's by now, or none, and nobody uses a connection of before.
+    fn has_lost_its_file(&self, files: &Files, agent: &Agent) -> bool {
+        let Door { domain, spec, .. } = &*self.door;
+        let is_made = self.door.inode().is_some_and(|inode| !files.have(inode));
+        is_made && spec.mode == Mode::Connect && agent.board.of(*domain, spec) != Served::Served
     }
 
     /// A channel that is no more leaves no file.

@@ -36,6 +36,7 @@ use crate::inventory::{Census, Inventory};
 use crate::journal::{Journal, JournalFile};
 use crate::orders::{Clock, Orders, Patience, Work};
 use crate::{control, hints, legacy, rules};
+use directory::Lock;
 
 /// How many orders may wait to be begun, and how many hints to be taken.
 const QUEUE: usize = 1024;
@@ -99,6 +100,11 @@ pub enum DaemonError {
         "another fence-vmchanneld runs already with {0}: two of them would decide apart from each other; stop that one first"
     )]
     AlreadyRunning(String),
+    /// Somebody removed its files.
+    #[error(
+        "{0} was removed while the agent runs: it ends, and makes everything there anew when it is started again"
+    )]
+    Removed(String),
     /// A core task ended.
     #[error("{0} ended, which it never should; see the log")]
     Core(String),
@@ -136,14 +142,14 @@ impl Daemon {
         raise_descriptor_limit();
         directory::make(&config.runtime_dir)?;
         directory::make(&config.guests_dir())?;
-        let _only = directory::only_one(&config.runtime_dir)?;
+        let only = Lock::take(&config.runtime_dir)?;
         let mut daemon = Self::start(config, simulate)?;
         let signals = Signals {
             stop: signal(SignalKind::terminate())?,
             int: signal(SignalKind::interrupt())?,
             hup: signal(SignalKind::hangup())?,
         };
-        let ended = daemon.serve(config, signals).await;
+        let ended = daemon.serve(config, signals, &only).await;
         tell_systemd("STOPPING=1");
         daemon.drain().await;
         ended
@@ -222,7 +228,7 @@ impl Daemon {
         Ok(Self { agent, tasks, work, channels: Channels::open()?, reload, stopping })
     }
 
-    async fn serve(&mut self, config: &Config, mut signals: Signals) -> Result<(), DaemonError> {
+    async fn serve(&mut self, config: &Config, mut signals: Signals, only: &Lock) -> Result<(), DaemonError> {
         let mut inventory = self.agent.inventory.clone();
         let mut first_listing = inventory.clone();
         let first_listing = timeout(LIBVIRT_PATIENCE, async move {
@@ -251,13 +257,21 @@ impl Daemon {
                     Task::Lost => self.follow(), // if it was a channel's, that one is tended anew
                     Task::Order | Task::Beside | Task::Core(_) => {}
                 },
-                _ = sweep.tick(), if self.agent.domains().is_complete() => {
-                    Channels::sweep(&self.agent.domains(), &config.guests_dir());
-                }
+                _ = sweep.tick() => self.sweep(config, only)?,
                 _ = signals.hup.recv() => drop(self.reload.try_send(())),
                 _ = signals.stop.recv() => break,
                 _ = signals.int.recv() => break,
             }
+        }
+        Ok(())
+    }
+
+    /// What somebody else removed is made again; without its lock the whole agent is.
+    fn sweep(&mut self, config: &Config, only: &Lock) -> Result<(), DaemonError> {
+        only.is_still_there()?;
+        if self.agent.domains().is_complete() {
+            directory::make_if_missing(&config.guests_dir())?;
+            self.channels.sweep(&config.guests_dir(), &self.agent, &mut self.tasks);
         }
         Ok(())
     }

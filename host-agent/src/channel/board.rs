@@ -11,8 +11,8 @@ use tokio::time::{Instant, sleep_until};
 use uuid::Uuid;
 
 use super::bucket::Bucket;
+use super::door::Door;
 use super::in_use::InUse;
-use super::tend::Door;
 use super::turns::Turns;
 use crate::audit::Quota;
 use crate::domain::ChannelSpec;

@@ -19,7 +19,7 @@ use rustix::io::Errno;
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
-use super::tend::Door;
+use super::door::Door;
 
 /// So many that knocked are heard of at a time.
 const AT_ONCE: usize = 64;

@@ -2,7 +2,6 @@ use std::path::Path;
 
 use tempfile::TempDir;
 use tokio::net::UnixStream;
-use tokio::sync::Notify;
 use uuid::Uuid;
 
 use super::*;
@@ -11,7 +10,7 @@ use crate::domain::{ChannelSpec, Mode, Port};
 
 fn door(path: &Path) -> Arc<Door> {
     let spec = ChannelSpec { port: Port::Virtio, mode: Mode::Connect, path: path.into() };
-    Arc::new(Door { domain: Uuid::nil(), spec, changed: Notify::new() })
+    Arc::new(Door::of(Uuid::nil(), spec))
 }
 
 /// A lobby with so many sockets.
@@ -19,7 +18,7 @@ fn lobby(dir: &TempDir, count: usize) -> (Lobby, Vec<(Seat, Arc<Door>)>) {
     let mut lobby = Lobby::open().unwrap();
     let enter = |number| {
         let door = door(&dir.path().join(format!("{number}.sock")));
-        let socket = socket::make(&door.spec.path, None).unwrap();
+        let socket = door.make_socket(None).unwrap();
         (lobby.enter(door.clone(), socket).unwrap(), door)
     };
     let seats = (0..count).map(enter).collect();

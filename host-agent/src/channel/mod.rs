@@ -9,6 +9,7 @@
 pub mod board;
 pub(crate) mod bucket;
 mod connection;
+pub mod door;
 mod in_use;
 mod limits;
 pub mod lobby;

@@ -45,8 +45,9 @@ pub fn peer(stream: &impl AsFd) -> io::Result<Peer> {
 }
 
 /// Makes a socket that listens at `path` for the owner only, in place of whatever was there. Its file outlives it: a VM whose
-/// socket's file is missing does not start, also while the agent is being restarted. [`remove`] takes it away.
-pub fn make(path: &Path, owner: Option<Owner>) -> io::Result<OwnedFd> {
+/// socket's file is missing does not start, also while the agent is being restarted. [`remove`] takes it away. Also tells the
+/// file's inode.
+pub fn make(path: &Path, owner: Option<Owner>) -> io::Result<(OwnedFd, u64)> {
     let name = path.file_name().ok_or(io::ErrorKind::InvalidInput)?.to_string_lossy();
     let unfinished = path.with_file_name(format!(".{name}"));
     remove(&unfinished)?;
@@ -56,10 +57,11 @@ pub fn make(path: &Path, owner: Option<Owner>) -> io::Result<OwnedFd> {
         if let Some(owner) = owner {
             chown(&unfinished, Some(Uid::from_raw(owner.uid)), Some(Gid::from_raw(owner.gid)))?;
         }
-        fs::rename(&unfinished, path)
+        let inode = fs::symlink_metadata(&unfinished)?.ino();
+        fs::rename(&unfinished, path).map(|()| inode)
     };
-    finish().inspect_err(|_| drop(remove(&unfinished)))?;
-    Ok(socket)
+    let inode = finish().inspect_err(|_| drop(remove(&unfinished)))?;
+    Ok((socket, inode))
 }
 
 /// A listening socket of ours whose connections a task waits for.
@@ -69,7 +71,7 @@ pub struct Listener(AsyncFd<UnixListener>);
 impl Listener {
     /// A new socket, see [`make`].
     pub fn open(path: &Path, owner: Option<Owner>) -> io::Result<Self> {
-        Self::at(make(path, owner)?)
+        Self::at(make(path, owner)?.0)
     }
 
     /// Waits at a socket that [`make`] made.

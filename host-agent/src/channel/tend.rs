@@ -15,17 +15,16 @@ use std::time::Duration;
 use nix::errno::Errno;
 use nix::time::{ClockId, clock_gettime};
 use tokio::net::UnixStream;
-use tokio::sync::Notify;
 use tokio::time::{Instant, sleep, sleep_until, timeout, timeout_at};
-use uuid::Uuid;
 
 use super::board::{Place, Served};
 use super::bucket::Bucket;
+use super::door::Door;
 use super::socket::{self, Listener, Peer, peer};
 use super::{Channel, Limits};
 use crate::agent::Agent;
 use crate::audit::Quota;
-use crate::domain::{ChannelSpec, Domain, Mode, Process, Sighting};
+use crate::domain::{Domain, Mode, Process, Sighting};
 use crate::identity::{Guest, Stranger};
 use crate::inventory::Hint;
 use crate::session;
@@ -46,17 +45,6 @@ const SESSIONS: (u32, u32) = (2, 20);
 /// Nobody has come for so long that no bound of ours remembers anybody: a new task, with new bounds, is the same to who comes
 /// next. The bounds of the log are the slowest, with a minute.
 pub(crate) const QUIET: Duration = Duration::from_secs(60);
-
-/// A channel's place on this host.
-#[derive(Debug)]
-pub struct Door {
-    /// Whose channel it is.
-    pub domain: Uuid,
-    /// Which one.
-    pub spec: ChannelSpec,
-    /// Told when the domain has changed.
-    pub changed: Notify,
-}
 
 struct Tended {
     door: Arc<Door>,
@@ -173,7 +161,7 @@ impl Tended {
     async fn listen(&self, mut socket: Option<OwnedFd>) -> OwnedFd {
         loop {
             let owner = || self.running().and_then(|domain| domain.owner);
-            let ours = socket.take().map_or_else(|| socket::make(self.path(), owner()), Ok);
+            let ours = socket.take().map_or_else(|| self.door.make_socket(owner()), Ok);
             match ours.and_then(Listener::at) {
                 Ok(listener) => {
                     if self.accept(&listener).await == Run::Quiet {

@@ -1,6 +1,7 @@
 //! The agent's side of the control socket.
 
 use std::io;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -26,6 +27,8 @@ const LOOK_PATIENCE: Duration = Duration::from_secs(1);
 /// How long to wait where descriptors are short, and where the socket cannot be made.
 const RETRY: Duration = Duration::from_millis(500);
 const REOPEN: Duration = Duration::from_secs(1);
+/// How often to look whether the socket's file is still there, where nobody asks.
+const LOOK_AGAIN: Duration = Duration::from_secs(30);
 /// Bytes of a question.
 const QUESTION_BYTES: u64 = 16 * 1024;
 
@@ -36,9 +39,18 @@ pub fn serve(path: PathBuf, agent: Arc<Agent>, problems: Problems) -> impl Futur
 }
 
 async fn answer_all(first: io::Result<Listener>, path: &Path, agent: &Agent, problems: &Problems) {
-    let listener = opened(first, path).await;
+    let mut listener = opened(first, path).await;
+    let mut file = inode(path);
     loop {
-        match listener.accept().await {
+        let Ok(came) = timeout(LOOK_AGAIN, listener.accept()).await else {
+            // Somebody may have removed it.
+            if inode(path) != file {
+                listener = opened(Listener::open(path, None), path).await;
+                file = inode(path);
+            }
+            continue;
+        };
+        match came {
             Ok((stream, _)) => {
                 if let Err(error) = timeout(PATIENCE, answer(stream, agent, problems)).await {
                     tracing::debug!(%error, "an operator's command did not read its answer");
@@ -53,6 +65,11 @@ async fn answer_all(first: io::Result<Listener>, path: &Path, agent: &Agent, pro
             }
         }
     }
+}
+
+/// What tells the file at this path from any other that was there.
+fn inode(path: &Path) -> Option<u64> {
+    path.symlink_metadata().ok().map(|found| found.ino())
 }
 
 /// The socket, as soon as it can be made.

@@ -4,9 +4,9 @@
 //!
 //! Invariant: a directory that somebody else owns or may write to is never used, and no link is followed but in the path to it.
 
-use std::fs;
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
-use std::path::Path;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::{fs, io};
 
 use nix::fcntl::{Flock, FlockArg};
 
@@ -32,19 +32,45 @@ pub(super) fn make(dir: &Path) -> Result<(), DaemonError> {
     fs::set_permissions(dir, fs::Permissions::from_mode(PASSABLE)).map_err(failed)
 }
 
+/// The same where there is none; one that is there is what it was at the start.
+pub(super) fn make_if_missing(dir: &Path) -> Result<(), DaemonError> {
+    match dir.symlink_metadata() {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => make(dir),
+        _ => Ok(()),
+    }
+}
+
 /// Held as long as this agent runs, and let go by the kernel however it ends.
-pub(super) fn only_one(runtime_dir: &Path) -> Result<Flock<fs::File>, DaemonError> {
-    let path = runtime_dir.join("agent.lock");
-    let mut open = fs::OpenOptions::new();
-    open.create(true).truncate(false).write(true).mode(0o600).custom_flags(nix::libc::O_NOFOLLOW);
-    let file = open.open(&path).map_err(|error| DaemonError::Lock(path.display().to_string(), error))?;
-    let busy = |_| DaemonError::AlreadyRunning(runtime_dir.display().to_string());
-    Flock::lock(file, FlockArg::LockExclusiveNonblock).map_err(busy)
+pub(super) struct Lock {
+    path: PathBuf,
+    held: Flock<fs::File>,
+}
+
+impl Lock {
+    /// The one of this directory, unless another agent holds it.
+    pub(super) fn take(runtime_dir: &Path) -> Result<Self, DaemonError> {
+        let path = runtime_dir.join("agent.lock");
+        let mut open = fs::OpenOptions::new();
+        open.create(true).truncate(false).write(true).mode(0o600).custom_flags(nix::libc::O_NOFOLLOW);
+        let file = open.open(&path).map_err(|error| DaemonError::Lock(path.display().to_string(), error))?;
+        let busy = |_| DaemonError::AlreadyRunning(runtime_dir.display().to_string());
+        Ok(Self { held: Flock::lock(file, FlockArg::LockExclusiveNonblock).map_err(busy)?, path })
+    }
+
+    /// Whether another agent would meet it. Where its file is gone, the journal most likely is, too, and the directory.
+    pub(super) fn is_still_there(&self) -> Result<(), DaemonError> {
+        let is_ours = match (self.path.symlink_metadata(), self.held.metadata()) {
+            (Ok(found), Ok(held)) => (found.dev(), found.ino()) == (held.dev(), held.ino()),
+            (Err(error), _) => error.kind() != io::ErrorKind::NotFound,
+            (Ok(_), Err(_)) => true,
+        };
+        if is_ours { Ok(()) } else { Err(DaemonError::Removed(self.path.display().to_string())) }
+    }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::os::unix::fs::{MetadataExt, chown, symlink};
+    use std::os::unix::fs::{chown, symlink};
 
     use super::super::run;
     use super::*;
@@ -79,7 +105,7 @@ mod tests {
         make(&run).unwrap();
 
         assert_eq!([mode(&path("real/fv")), mode(&path("real/fv/guests"))], [0o711; 2]);
-        assert!(only_one(&run).is_ok());
+        assert!(Lock::take(&run).is_ok());
     }
 
     #[test]
@@ -139,7 +165,7 @@ mod tests {
         let (lock, elsewhere) = (place.path().join("agent.lock"), place.path().join("elsewhere"));
         symlink(&elsewhere, &lock).unwrap();
 
-        let told = only_one(place.path()).unwrap_err().to_string();
+        let told = Lock::take(place.path()).err().unwrap().to_string();
 
         assert!(told.contains(&lock.display().to_string()), "{told}");
         assert!(!elsewhere.exists());
