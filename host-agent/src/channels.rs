@@ -21,7 +21,6 @@ use crate::agent::Agent;
 use crate::channel::board::Served;
 use crate::channel::door::Door;
 use crate::channel::lobby::{Lobby, Seat};
-use crate::channel::socket;
 use crate::channel::tend::tend;
 use crate::daemon::Task;
 use crate::domain::{Domain, Mode};
@@ -268,11 +267,8 @@ impl Tended {
             Tender::Lobby(seat) => drop(lobby.leave(*seat)),
             Tender::Task(task) => task.abort(),
         }
-        let spec = &self.door.spec;
-        if spec.mode == Mode::Connect
-            && let Err(error) = socket::remove(&spec.path)
-        {
-            tracing::warn!(path = %spec.path.display(), %error, "a socket could not be removed");
+        if let Err(error) = self.door.remove_socket() {
+            tracing::warn!(path = %self.door.spec.path.display(), %error, "a socket could not be removed");
         }
     }
 }

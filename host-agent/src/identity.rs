@@ -8,7 +8,7 @@
 
 mod caller;
 
-use fence_vmchannel_protocol::{GuestIdentity, Name};
+use fence_vmchannel_protocol::Name;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
@@ -22,7 +22,6 @@ pub use caller::{Caller, Dialect, Peer};
 pub struct Guest {
     uuid: Uuid,
     name: Name,
-    cluster: Option<String>,
     instance: Instance,
     /// The key that this request of it was signed with.
     signer: Option<Signer>,
@@ -107,8 +106,7 @@ impl Guest {
     }
 
     fn of(domain: &Domain, instance: Instance, dialect: Dialect) -> Self {
-        let (name, cluster) = (domain.name.clone(), domain.cluster.clone());
-        Self { uuid: domain.uuid, name, cluster, instance, signer: None, dialect }
+        Self { uuid: domain.uuid, name: domain.name.clone(), instance, signer: None, dialect }
     }
 
     /// The same guest, asking in this dialect.
@@ -139,12 +137,6 @@ impl Guest {
     #[must_use]
     pub fn asker(&self) -> Asker {
         Asker { uuid: self.uuid, name: self.name.clone(), instance: self.instance.id, dialect: self.dialect }
-    }
-
-    /// What it may be told of itself.
-    #[must_use]
-    pub fn identity(&self) -> GuestIdentity {
-        GuestIdentity { name: self.name.clone(), uuid: self.uuid, cluster: self.cluster.clone() }
     }
 }
 

@@ -4,6 +4,7 @@
 
 use std::io;
 use std::os::fd::OwnedFd;
+use std::os::unix::fs::MetadataExt;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use tokio::sync::Notify;
@@ -37,6 +38,12 @@ impl Door {
         let (socket, inode) = socket::make(&self.spec.path, owner)?;
         self.inode.store(inode, Ordering::Relaxed);
         Ok(socket)
+    }
+
+    /// Removes the file of the socket that was made here last, unless another has its place by now.
+    pub fn remove_socket(&self) -> io::Result<()> {
+        let found = self.spec.path.symlink_metadata().ok().map(|found| found.ino());
+        if found.is_some() && found == self.inode() { socket::remove(&self.spec.path) } else { Ok(()) }
     }
 
     /// The file of the socket that was made here last.

@@ -56,10 +56,10 @@ impl Table {
     fn of(text: &str) -> Self {
         let mut table = Self::default();
         for line in text.lines() {
-            let mut fields = line.split_ascii_whitespace();
-            match (fields.nth(5), fields.nth(1)) {
-                (Some("02"), Some(path)) => drop(table.waiting.insert(path.into())),
-                (Some("03"), Some(path)) => drop(table.served.insert(path.into())),
+            let Some((state, path)) = state_and_path(line) else { continue };
+            match (state, path) {
+                ("02", path) => drop(table.waiting.insert(path.into())),
+                ("03", path) => drop(table.served.insert(path.into())),
                 _ => {}
             }
         }
@@ -77,6 +77,22 @@ impl Table {
     }
 }
 
+/// The sixth field, and the rest of the line after the seventh: a path may have blanks in it, as a domain's name may.
+fn state_and_path(line: &str) -> Option<(&str, &str)> {
+    let next = |rest: &mut &'_ str| -> Option<()> {
+        *rest = rest.trim_start().split_once(' ')?.1;
+        Some(())
+    };
+    let mut rest = line;
+    for _ in 0..5 {
+        next(&mut rest)?;
+    }
+    let state = rest.trim_start().split_once(' ')?.0;
+    next(&mut rest)?;
+    next(&mut rest)?;
+    Some((state, rest))
+}
+
 #[cfg(test)]
 mod tests {
     use nix::time::{ClockId, clock_gettime};
@@ -90,14 +106,15 @@ mod tests {
              0000000000000000: 00000002 00000000 00010000 0001 01 100 /run/a.sock\n\
              0000000000000000: 00000003 00000000 00000000 0001 03 101 /run/a.sock\n\
              0000000000000000: 00000003 00000000 00000000 0001 02 102 /run/b.sock\n\
-             0000000000000000: 00000003 00000000 00000000 0001 03 103\n",
+             0000000000000000: 00000003 00000000 00000000 0001 03 103\n\
+             0000000000000000: 00000003 00000000 00000000 0001 03    9 /run/domain-1-my vm/d.sock\n",
         );
 
         let of =
             |path: &str| (table.somebody_is_served(Path::new(path)), table.somebody_waits(Path::new(path)));
         assert_eq!(
-            [of("/run/a.sock"), of("/run/b.sock"), of("/run/c.sock")],
-            [(true, false), (false, true), (false, false)]
+            [of("/run/a.sock"), of("/run/b.sock"), of("/run/c.sock"), of("/run/domain-1-my vm/d.sock")],
+            [(true, false), (false, true), (false, false), (true, false)]
         );
     }
 

@@ -186,9 +186,11 @@ impl Simulated {
         Ok(())
     }
 
-    /// Defines a domain.
+    /// Defines a domain. One that runs goes on.
     pub fn define(&self, entry: Entry) {
-        self.lock().insert(entry.uuid, Machine { entry, run: None });
+        let mut machines = self.lock();
+        let run = machines.get(&entry.uuid).and_then(|machine| machine.run.clone());
+        machines.insert(entry.uuid, Machine { entry, run });
         self.changed.notify_one();
     }
 

@@ -100,7 +100,7 @@ impl Report for GuestsReport {
             }
         }
         table.write(out)?;
-        if self.guests.is_empty() {
+        if self.guests.iter().all(|guest| guest.channels.is_empty() && guest.cluster.is_none()) {
             writeln!(
                 out,
                 "no domain has a channel or a cluster: `fence-vmchanneld channel add --cluster NAME DOMAIN...`"
@@ -156,6 +156,14 @@ mod tests {
     #[test]
     fn a_running_guest_whose_channel_waits_must_be_stopped_and_started() {
         assert!(text(vec![guest(Some("web"), Some("waiting"))]).contains("stop and start the VM"));
+    }
+
+    #[test]
+    fn where_nobody_can_ask_yet_the_next_step_is_told_however_many_domains_there_are() {
+        for guests in [vec![], vec![guest(None, None)]] {
+            assert!(text(guests).ends_with("`fence-vmchanneld channel add --cluster NAME DOMAIN...`\n"));
+        }
+        assert!(!text(vec![guest(None, None), guest(Some("web"), Some("served"))]).contains("channel add"));
     }
 
     #[test]

@@ -8,8 +8,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use fence_vmchannel_protocol::{
-    Ask, Body, Hello, Method, PROTOCOL, Power, Reason, Reply, Request, RequestError, RequestId, Ruling,
-    Target, Verdict, limits,
+    Ask, Body, GuestIdentity, Hello, Method, PROTOCOL, Power, Reason, Reply, Request, RequestError,
+    RequestId, Ruling, Target, Verdict, limits,
 };
 use tokio::time::{Instant, sleep};
 
@@ -94,15 +94,22 @@ impl<'a> Session<'a> {
             server: concat!("fence-vmchanneld ", env!("CARGO_PKG_VERSION")).into(),
             protocol: PROTOCOL,
             nonce: self.signatures.nonce_for_hello().to_string(),
-            guest: self.guest.identity(),
+            guest: self.identity(),
             ops: ops.map(Into::into).into(),
             line_bytes: limits::LINE_BYTES,
         };
         Reply { id, body: Body::Hello(hello) }
     }
 
+    /// What the guest may be told of itself. Its label can be another than when it connected.
+    fn identity(&self) -> GuestIdentity {
+        let (name, uuid) = (self.guest.name().clone(), self.guest.uuid());
+        let cluster = self.agent.domains().get(uuid).and_then(|domain| domain.cluster.clone());
+        GuestIdentity { name, uuid, cluster }
+    }
+
     pub(super) fn whoami(&self, id: RequestId) -> Reply {
-        Reply { id, body: Body::Whoami(self.guest.identity()) }
+        Reply { id, body: Body::Whoami(self.identity()) }
     }
 
     /// Whether this host could act now.

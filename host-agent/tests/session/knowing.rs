@@ -4,6 +4,7 @@ use fence_vmchannel_host_agent::hypervisor::simulated::Entry;
 use fence_vmchannel_protocol::{Ask, Body, Power, PowerState, Reason, Request, Ruling, Target, encode_line};
 
 use crate::agent::{Agent, domain, uuid_of};
+use crate::clock::settle;
 use crate::guest::{Guest, off, request};
 
 #[tokio::test(start_paused = true)]
@@ -83,6 +84,18 @@ async fn a_list_of_many_names_comes_in_parts_without_loss() {
     let items = agent.guest("web007").await.asks_list().await;
 
     assert_eq!(items.iter().map(|item| item.name.to_string()).collect::<Vec<_>>(), names);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_guest_whose_label_is_changed_is_told_so_on_the_same_connection() {
+    let agent = Agent::with_clusters([("web", ["web1", "web2"])]).await;
+    let mut guest = agent.guest("web2").await;
+
+    agent.host().is_defined(domain("web2", "db"));
+    settle().await;
+
+    assert_eq!(guest.asks_whoami().await.cluster.as_deref(), Some("db"));
+    assert_eq!(guest.asks_hello().await.guest.cluster.as_deref(), Some("db"));
 }
 
 #[tokio::test(start_paused = true)]

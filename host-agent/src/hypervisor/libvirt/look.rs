@@ -16,7 +16,7 @@ use virt_sys as sys;
 use super::ffi;
 use super::link::call_error;
 use super::process::instance_in_time;
-use crate::domain::{Domain, Mode, Standing};
+use crate::domain::{ChannelSpec, Domain, Mode, Standing};
 use crate::domain_xml::{self, DomainXml, XmlError};
 use crate::hypervisor::CallError;
 
@@ -151,11 +151,13 @@ impl Look {
             && standing == Standing::Active
             && persistent
             && live.cluster.is_some()
-            && live.channels.is_empty()
+            && (live.channels.is_empty() || told.is_none())
             && let Ok(defined) = parse(sys::VIR_DOMAIN_XML_INACTIVE)?
         {
-            live.channels
-                .extend(defined.channels.into_iter().filter(|channel| channel.mode == Mode::Connect));
+            let is_new =
+                |channel: &ChannelSpec| channel.mode == Mode::Connect && !live.channels.contains(channel);
+            let new: Vec<_> = defined.channels.into_iter().filter(is_new).collect();
+            live.channels.extend(new);
         }
         Ok((standing, xml))
     }
