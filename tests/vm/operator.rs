@@ -113,6 +113,26 @@ fn a_hook_that_is_installed_is_called_after_the_reload() -> Result<()> {
 }
 
 #[test]
+fn a_guest_that_runs_with_one_channel_is_given_a_second_one_at_once() -> Result<()> {
+    let lab = Lab::start()?;
+    let _agent = Agent::start(&lab)?;
+    let guest = Guest::named("two1").in_cluster("web").with(Channel::SerialConnect).cheap().define(&lab)?;
+    let controller = lab.policy().join("controller.xml");
+    fs::create_dir_all(lab.policy()).unwrap();
+    fs::write(&controller, "<controller type='virtio-serial' index='0'/>").unwrap();
+    lab.virsh(&["attach-device", "two1", &controller.display().to_string(), "--config"])?;
+    guest.start()?;
+
+    let add = operator(&lab, &["channel", "add", "--cluster", "web", "two1"])?;
+    let live = lab.virsh(&["dumpxml", "two1"])?;
+
+    assert_eq!(add.exit_code, 0, "{}{}", add.output, add.errors);
+    assert!(!add.output.contains("not now"), "{}", add.output);
+    assert!(live.contains("name='org.fence_vmchannel.0'"), "{live}\n{}", add.output);
+    Ok(())
+}
+
+#[test]
 fn without_an_agent_or_libvirt_the_commands_say_so() -> Result<()> {
     let lab = Lab::start()?;
     let guests = operator(&lab, &["guests"])?;

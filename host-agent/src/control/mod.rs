@@ -30,6 +30,11 @@ pub enum Question {
         /// The target domain.
         target: String,
     },
+    /// Look at this domain now: what is only defined while it runs is told by no event.
+    Look {
+        /// The domain.
+        domain: Uuid,
+    },
 }
 
 /// What the agent answers.
@@ -52,6 +57,8 @@ pub enum Answer {
         /// The deciding rule, with its file and line, in words.
         rule: String,
     },
+    /// To [`Question::Look`]: it looks.
+    Looks,
     /// The question could not be answered.
     Error {
         /// Why, and what to do.

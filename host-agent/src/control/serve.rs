@@ -16,7 +16,7 @@ use crate::agent::Agent;
 use crate::audit::Quota;
 use crate::channel::socket::Listener;
 use crate::domain::{ChannelSpec, Domain, Mode, Port};
-use crate::inventory::look_at_all;
+use crate::inventory::{Hint, look_at_all};
 use crate::policy::Action;
 use crate::rules::Problems;
 
@@ -96,6 +96,10 @@ async fn answer(mut stream: UnixStream, agent: &Agent, problems: &Problems) -> i
         Ok(Question::Guests) => guests(agent, problems).await,
         Ok(Question::Explain { source, action, target }) => {
             explain(agent, &source, &action, &target).unwrap_or_else(|text| Answer::Error { text })
+        }
+        Ok(Question::Look { domain }) => {
+            let _ = agent.hints.try_send(Hint::Changed(domain)); // a full queue is looked at all the same
+            Answer::Looks
         }
         Err(error) => Answer::Error { text: format!("not a question: {error}") },
     };

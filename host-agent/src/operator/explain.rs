@@ -45,7 +45,7 @@ pub fn explain(
             Ok(ExplainReport { source, action, target, allowed, rule, next })
         }
         Answer::Error { text } => Err(Failure::Answer(text)),
-        Answer::Guests { .. } => {
+        Answer::Guests { .. } | Answer::Looks => {
             Err(Failure::Answer("another question was answered: restart the agent".into()))
         }
     }

@@ -27,7 +27,7 @@ pub fn guests(config: &Config) -> Result<GuestsReport, Failure> {
             Ok(GuestsReport::new(libvirt_connected, &problems, guests))
         }
         Answer::Error { text } => Err(Failure::Answer(text)),
-        Answer::Explain { .. } => {
+        Answer::Explain { .. } | Answer::Looks => {
             Err(Failure::Answer("another question was answered: restart the agent".into()))
         }
     }

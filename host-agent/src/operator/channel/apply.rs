@@ -4,14 +4,16 @@
 //!
 //! Invariant: what was done before a step failed is told, and running the same command again goes on from there.
 
-use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::time::Duration;
+
+use uuid::Uuid;
 
 use super::machine::{LibvirtError, Machine};
 use super::plan::{Change, NEXT_START, Scope, Step};
 use super::report::{DomainReport, Outcome, StepReport};
 use super::socket::appears;
+use crate::control::{AskError, Question, ask};
 
 /// How long the agent may take to make a socket.
 const AGENT_PATIENCE: Duration = Duration::from_secs(1);
@@ -72,7 +74,7 @@ fn attach_live(
     control: &Path,
 ) -> Result<(Outcome, String), LibvirtError> {
     let later = |why: String| (Outcome::Later, format!("not now: {why}; or else it {NEXT_START}"));
-    if let Some(why) = socket.and_then(|socket| missing(socket, control)) {
+    if let Some(why) = socket.and_then(|socket| missing(machine.known.uuid, socket, control)) {
         return Ok(later(why));
     }
     match machine.attach(Scope::Live, xml) {
@@ -83,8 +85,8 @@ fn attach_live(
 }
 
 /// Why the agent's socket is not there; waits only for an agent that runs.
-fn missing(socket: &Path, control: &Path) -> Option<String> {
-    let runs = UnixStream::connect(control).is_ok();
+fn missing(domain: Uuid, socket: &Path, control: &Path) -> Option<String> {
+    let runs = !matches!(ask(control, &Question::Look { domain }), Err(AskError::NotRunning { .. }));
     let patience = if runs { AGENT_PATIENCE } else { Duration::ZERO };
     let (there, socket) = (appears(socket, patience), socket.display());
     match runs {
