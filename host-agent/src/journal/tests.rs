@@ -344,6 +344,20 @@ fn a_journal_that_is_behind_says_so_until_it_has_caught_up() {
 }
 
 #[test]
+fn a_journal_keeps_an_end_as_long_as_its_asker_may_ask_again() {
+    let disk = Disk::default();
+    let mut journal = disk.journal();
+    let patient = Acting { until: Duration::from_secs(3600), ..acting(1) };
+    journal.acting(patient).unwrap();
+    journal.ended(1, ended(60));
+    for (order, at) in [(2, 3000), (3, 3601)] {
+        journal.acting(Acting { accepted: Duration::from_secs(at), ..acting(order) }).unwrap();
+        journal.rewrite().unwrap();
+        assert_eq!(told(&journal).first().map(|(number, _)| *number == 1), Some(order == 2), "at {at} s");
+    }
+}
+
+#[test]
 fn an_old_order_about_a_domain_that_is_no_more_is_forgotten_though_its_asker_is_there() {
     let disk = Disk::default();
     let mut journal = disk.journal();
