@@ -184,6 +184,9 @@ impl Channels {
     /// nobody can knock there. A guest that is served goes on; its next run gets a new one in any case.
     pub fn sweep(&mut self, guests_dir: &Path, agent: &Arc<Agent>, tasks: &mut JoinSet<Task>) {
         let followed = self.followed.clone();
+        if !followed.is_complete() {
+            return; // whose the others are is not known yet
+        }
         let Ok(files) = Files::swept(guests_dir, |uuid| followed.at_the_door(uuid).is_some()) else { return };
         let mut without = Vec::new();
         for one in self.tended.values_mut().flatten().filter(|one| one.has_lost_its_file(&files, agent)) {
@@ -256,8 +259,8 @@ impl Tended {
     /// Whether the file of its socket is another's by now, or none, and nobody uses a connection of before.
     fn has_lost_its_file(&self, files: &Files, agent: &Agent) -> bool {
         let Door { domain, spec, .. } = &*self.door;
-        let is_made = self.door.inode().is_some_and(|inode| !files.have(inode));
-        is_made && spec.mode == Mode::Connect && agent.board.of(*domain, spec) != Served::Served
+        let is_gone = self.door.inode().is_some_and(|inode| !files.have(inode));
+        is_gone && !self.is_lost() && agent.board.of(*domain, spec) != Served::Served
     }
 
     /// A channel that is no more leaves no file.

@@ -269,10 +269,10 @@ impl Daemon {
     /// What somebody else removed is made again; without its lock the whole agent is.
     fn sweep(&mut self, config: &Config, only: &Lock) -> Result<(), DaemonError> {
         only.is_still_there()?;
-        if self.agent.domains().is_complete() {
-            directory::make_if_missing(&config.guests_dir())?;
-            self.channels.sweep(&config.guests_dir(), &self.agent, &mut self.tasks);
+        if let Err(error) = directory::make_if_missing(&config.guests_dir()) {
+            tracing::error!("{error}; trying again");
         }
+        self.channels.sweep(&config.guests_dir(), &self.agent, &mut self.tasks);
         Ok(())
     }
 

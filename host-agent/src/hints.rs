@@ -30,6 +30,9 @@ pub async fn follow(mut spool: Spool, guests_dir: PathBuf, hints: mpsc::Sender<H
 fn hint_of(note: &Note, guests_dir: &Path) -> Hint {
     let DomainXml::Whole(xml) = &note.xml else { return Hint::Anything };
     let Ok(parsed) = domain_xml::parse(xml, guests_dir) else { return Hint::Anything };
+    if note.operation == Operation::Release {
+        return Hint::Released(parsed.uuid);
+    }
     if !matches!(note.operation, Operation::Prepare | Operation::Migrate | Operation::Restore) {
         return Hint::Changed(parsed.uuid);
     }

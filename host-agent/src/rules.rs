@@ -60,17 +60,13 @@ pub async fn follow(
 ) {
     let mut watch = Watch::default();
     loop {
-        // A directory that is not there yet is heard of through the one around it.
-        if let Err(error) = watch.point_at(&dir) {
-            tracing::debug!(%error, "the policy directory cannot be watched yet");
-        }
+        watch = pointed(watch, dir.clone()).await;
         tokio::select! {
             () = watch.changed(Instant::now() + LOOK_ANYWAY) => {}
             Some(()) = asked.recv() => {}
         }
         sleep(SETTLE).await;
         let (before, place) = (rules.borrow().clone(), dir.clone());
-        // Its disk may hang, which is to hold up nobody.
         let loading = spawn_blocking(move || before.load_after(&place));
         let Ok(loaded) = loading.await else { continue }; // it panicked, which is told; the rules from before hold
         if problems.set(loaded.problems.clone()) {
@@ -83,6 +79,18 @@ pub async fn follow(
             rules.send_replace(Arc::new(loaded.policy));
         }
     }
+}
+
+/// Watches what is there now. The disk may hang, which is to hold up nobody.
+async fn pointed(mut watch: Watch, dir: PathBuf) -> Watch {
+    let pointing = spawn_blocking(move || {
+        // A directory that is not there yet is heard of through the one around it.
+        if let Err(error) = watch.point_at(&dir) {
+            tracing::debug!(%error, "the policy directory cannot be watched yet");
+        }
+        watch
+    });
+    pointing.await.unwrap_or_default()
 }
 
 #[cfg(test)]

@@ -82,6 +82,33 @@ fn an_agent_whose_log_hangs_goes_on_with_its_work_and_ends_when_it_is_to() {
 }
 
 #[test]
+fn an_agent_that_fails_while_its_log_hangs_ends_all_the_same() {
+    let dir = a_place().unwrap();
+    let mut first = agent(&dir).stderr(Stdio::null()).spawn().unwrap();
+    assert!(is_turned_away(&dir).unwrap());
+    let (log, mut end) = io::pipe().unwrap();
+    let size = fcntl(&end, FcntlArg::F_SETPIPE_SZ(4096)).unwrap();
+    end.write_all(&vec![b'.'; size.try_into().unwrap()]).unwrap();
+
+    let mut second = agent(&dir).stderr(end).spawn().unwrap();
+    let until = Instant::now() + PATIENCE;
+    let ended = loop {
+        let ended = second.try_wait().unwrap();
+        if ended.is_some() || Instant::now() > until {
+            break ended;
+        }
+        std::thread::sleep(Duration::from_millis(20)); // a child's end is not waited for with a deadline
+    };
+    for agent in [&mut first, &mut second] {
+        let _ = agent.kill(); // it has ended
+        agent.wait().unwrap();
+    }
+
+    assert_eq!(ended.and_then(|status| status.code()), Some(1));
+    drop(log);
+}
+
+#[test]
 fn what_is_logged_last_is_written_before_the_end() {
     let dir = a_place().unwrap();
     let mut agent = agent(&dir).stderr(Stdio::piped()).spawn().unwrap();

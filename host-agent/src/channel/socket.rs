@@ -131,9 +131,12 @@ fn is(so: PollFlags, socket: &impl AsFd) -> bool {
 }
 
 /// Gives a socket's file to the domain's user, if it is not its own: libvirt does that at the start of a VM, but may have
-/// done it to the file that was there before.
+/// done it to the file that was there before. One that somebody removed is made anew when it is missed.
 pub fn give(path: &Path, owner: Owner) -> io::Result<()> {
-    let found = fs::symlink_metadata(path)?;
+    let found = match fs::symlink_metadata(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        found => found?,
+    };
     if (found.uid(), found.gid()) != (owner.uid, owner.gid) {
         chown(path, Some(Uid::from_raw(owner.uid)), Some(Gid::from_raw(owner.gid)))?;
     }

@@ -60,3 +60,27 @@ async fn what_somebody_else_put_in_the_place_of_a_socket_stays_when_its_channel_
 
     assert!(stage.tender(0).is_none() && stage.socket(0).exists());
 }
+
+#[tokio::test(start_paused = true)]
+async fn what_belongs_to_nobody_is_removed_once_it_is_old_and_libvirt_has_listed_its_domains() {
+    let mut stage = Stage::with(1).await;
+    stage.settle().await;
+    let (old, new) = (stage.socket(7), stage.socket(8));
+    let an_hour_ago = std::time::SystemTime::now() - Duration::from_secs(3600);
+    std::fs::File::create(&old).unwrap().set_modified(an_hour_ago).unwrap();
+    std::fs::File::create(&new).unwrap();
+
+    let mut unlisted = Channels::open().unwrap();
+    unlisted.sweep(stage.dir.path(), &stage.agent, &mut stage.tasks);
+    assert!(stage.socket(0).exists() && old.exists());
+    stage.sweeps().await;
+
+    assert!(!old.exists() && new.exists() && stage.is_idle(0));
+}
+
+#[test]
+fn a_file_that_somebody_removed_is_given_to_nobody_and_that_is_no_failure() {
+    let owner = crate::domain::Owner { uid: 0, gid: 0 };
+
+    assert!(crate::channel::socket::give(std::path::Path::new("/no/such/file"), owner).is_ok());
+}

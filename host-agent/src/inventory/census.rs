@@ -27,6 +27,8 @@ pub enum Hint {
     Starting(Box<Domain>),
     /// Something happened to this domain.
     Changed(Uuid),
+    /// Its start has failed, or its run has ended.
+    Released(Uuid),
     /// An order saw this domain leave for another host.
     Leaves(Uuid),
     /// Something happened.
@@ -136,6 +138,10 @@ impl Census {
                 }
                 Event::Changed(Change::Lost) => tracing::warn!("libvirt is gone; waiting for it"),
                 Event::Hinted(Hint::Starting(domain)) => self.announce(*domain),
+                Event::Hinted(Hint::Released(uuid)) => {
+                    self.announced.remove(&uuid);
+                    self.want(uuid);
+                }
                 Event::Slow => {
                     self.slow_at = None;
                     looks.push(Box::pin(async { Look::Running(hypervisor.running().await) }));

@@ -9,7 +9,7 @@ use std::io::{self, IsTerminal, Write};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tracing_subscriber::EnvFilter;
 
@@ -58,16 +58,19 @@ pub fn in_the_background() -> io::Result<()> {
     let (sender, pieces) = sync_channel(ROOM);
     if WRITER.set(sender).is_ok() {
         std::thread::Builder::new().name("log".into()).spawn(move || write(&pieces, &mut io::stderr()))?;
+        std::panic::set_hook(Box::new(|panic| drop(writeln!(Log, "{panic}"))));
     }
     Ok(())
 }
 
 /// Waits for what was said last, but not for a log that hangs.
 pub fn finish() {
-    let (mark, written) = sync_channel(1);
-    if WRITER.get().is_some_and(|writer| writer.try_send(Piece::Mark(mark)).is_ok()) {
-        let _ = written.recv_timeout(LAST_WORDS); // it hangs
+    let Some(writer) = WRITER.get() else { return };
+    let (until, (mark, written)) = (Instant::now() + LAST_WORDS, sync_channel(1));
+    while writer.try_send(Piece::Mark(mark.clone())).is_err() && Instant::now() < until {
+        std::thread::sleep(LAST_WORDS / 100); // it is full
     }
+    let _ = written.recv_timeout(until.saturating_duration_since(Instant::now())); // it hangs
 }
 
 /// Nobody may read what is written any more: that is the one error that cannot be told.
@@ -84,8 +87,8 @@ fn write(pieces: &Receiver<Piece>, log: &mut dyn Write) {
     }
 }
 
-/// Each line is one write.
-struct Log;
+/// Where lines go, also those that are no events: each is one write.
+pub struct Log;
 
 impl Write for Log {
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {

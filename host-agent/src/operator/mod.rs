@@ -119,9 +119,7 @@ fn run(line: &CommandLine, out: &mut dyn Write) -> Result<u8, Failure> {
     Ok(match &line.command {
         Command::Run { simulate } => {
             logging::in_the_background()?;
-            let ended = daemon::run(&config, simulate.as_deref());
-            logging::finish();
-            ended.map(|()| 0)?
+            daemon::run(&config, simulate.as_deref()).map(|()| 0)?
         }
         Command::Guests => tell(&guests::guests(&config)?, json, out)?,
         Command::Explain { source, action, target } => {

@@ -376,3 +376,12 @@ fn a_target_that_is_started_while_libvirt_is_asked_how_it_ended_is_stopped_again
     // One that nobody killed is not off because libvirt is silent.
     assert_eq!(outcome(Power::Off, gone_late(false).into_iter().chain([LibvirtIsSilent])), None);
 }
+
+#[test]
+fn who_aborts_a_migration_has_done_something_and_who_looks_has_not() {
+    let felt = [Step::Stop, Step::Kill, Step::Start, Step::AbortJob];
+    let unfelt = [Step::Look, Step::LookAgain, Step::Confirm];
+
+    assert!(felt.into_iter().all(Step::is_felt));
+    assert!(!unfelt.into_iter().any(Step::is_felt));
+}

@@ -19,8 +19,10 @@ use crate::hypervisor::{CallError, Change};
 /// The wait after a failed open doubles from the first to the last: a local socket is cheap to ask.
 const FIRST_BACKOFF: Duration = Duration::from_millis(100);
 const LAST_BACKOFF: Duration = Duration::from_millis(500);
-/// A stopped libvirtd accepts connections and then says nothing.
+/// A stopped libvirtd accepts connections and then says nothing. The deadline doubles from the first to the last: one that is only
+/// slow is connected to in the end.
 const OPEN_DEADLINE: Duration = Duration::from_secs(5);
+const LAST_OPEN_DEADLINE: Duration = Duration::from_secs(60);
 /// How many such opens may hang at the same time.
 const HUNG_OPENS: usize = 3;
 const PING_INTERVAL: Duration = Duration::from_secs(5);
@@ -82,8 +84,14 @@ impl Keeper {
     pub(super) async fn run(&self, pool: &Pool) {
         let mut backoff = FIRST_BACKOFF;
         let mut is_first_failure = true;
+        let mut patience = OPEN_DEADLINE;
         loop {
-            match self.open().await {
+            let opened = self.open(patience).await;
+            patience = match &opened {
+                Err(CallError::Deadline(_)) => (patience * 2).min(LAST_OPEN_DEADLINE),
+                Ok(_) | Err(_) => OPEN_DEADLINE,
+            };
+            match opened {
                 Ok((link, watch)) => {
                     self.serve(&link, &watch, pool).await;
                     (backoff, is_first_failure) = (FIRST_BACKOFF, true);
@@ -99,13 +107,12 @@ impl Keeper {
         }
     }
 
-    async fn open(&self) -> Result<(Arc<Link>, Arc<Watch>), CallError> {
+    async fn open(&self, patience: Duration) -> Result<(Arc<Link>, Arc<Watch>), CallError> {
         let watch = Arc::new(Watch { changes: self.changes.clone(), ended: Notify::new() });
         let (uri, listener) = (self.uri.clone(), watch.clone() as Arc<dyn Listener>);
         let opening = self.opens.run(move || Link::open_listening(&uri, &listener).map(Arc::new));
-        let link = tokio::time::timeout(OPEN_DEADLINE, opening)
-            .await
-            .map_err(|_| CallError::Deadline(OPEN_DEADLINE))?;
+        let link =
+            tokio::time::timeout(patience, opening).await.map_err(|_| CallError::Deadline(patience))?;
         Ok((link??, watch))
     }
 

@@ -5,7 +5,7 @@
 //! Invariant: blocking; runs on the pool's threads only.
 
 use std::collections::{HashMap, HashSet};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use uuid::Uuid;
@@ -154,8 +154,8 @@ impl Look {
             && (live.channels.is_empty() || told.is_none())
             && let Ok(defined) = parse(sys::VIR_DOMAIN_XML_INACTIVE)?
         {
-            let is_new =
-                |channel: &ChannelSpec| channel.mode == Mode::Connect && !live.channels.contains(channel);
+            let is_there = |path: &Path| live.channels.iter().any(|channel| *channel.path == *path);
+            let is_new = |channel: &ChannelSpec| channel.mode == Mode::Connect && !is_there(&channel.path);
             let new: Vec<_> = defined.channels.into_iter().filter(is_new).collect();
             live.channels.extend(new);
         }

@@ -83,6 +83,18 @@ async fn an_announced_domain_stays_until_libvirt_knows_it() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn an_announced_domain_whose_start_failed_is_forgotten_at_once() {
+    let stage = Stage::with([]).await;
+    stage.announces(domain(1, Standing::Unclear)).await;
+    assert!(stage.is_announced(1));
+
+    stage.hints(Hint::Released(Uuid::from_u128(1))).await;
+    stage.passes(1).await;
+
+    assert!(!stage.is_announced(1) && stage.published.borrow().has_all());
+}
+
+#[tokio::test(start_paused = true)]
 async fn an_announced_domain_that_never_comes_is_forgotten_after_a_minute() {
     let stage = Stage::with([]).await;
     stage.hints(Hint::Starting(Box::new(domain(1, Standing::Unclear)))).await;
