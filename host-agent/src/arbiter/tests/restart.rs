@@ -124,3 +124,15 @@ fn what_became_of_a_request_is_found_by_its_id_and_what_it_was_for() {
         "another id"
     );
 }
+
+#[test]
+fn who_asked_first_before_a_restart_is_no_reason_to_act_if_that_run_of_it_was_stopped() {
+    let mut known = known(7, "off", None);
+    known.acting.askers.truncate(1);
+    let mut arbiter = restored(&known);
+    assert_eq!(arbiter.begin_to_act(uuid(2), Power::Off, |_| false), Ok(()));
+
+    arbiter.finish(uuid(1), Power::Off, Some(instance(1)));
+
+    assert_eq!(arbiter.begin_to_act(uuid(2), Power::Off, |_| false), Err(Reason::Condemned));
+}
