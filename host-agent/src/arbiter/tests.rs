@@ -248,6 +248,23 @@ fn a_request_is_known_once_it_was_accepted_and_only_as_its_own_guests() {
 }
 
 #[test]
+fn all_verdicts_of_a_guest_are_kept_while_there_is_room() {
+    let mut arbiter = Arbiter::default();
+    let quick = |request| application(1, request, Power::On, 3);
+    for request in 1..=64 {
+        arbiter.accept(&quick(request), NOW);
+        arbiter.settle(u64::from(request), &Verdict::new(Ruling::Done), NOW);
+        arbiter.finish(uuid(3), Power::On, None);
+    }
+
+    let kept = (1..=64).filter(|request| arbiter.knows(&quick(*request), NOW)).count();
+    arbiter.accept(&quick(65), NOW);
+    let then = (1..=65).filter(|request| arbiter.knows(&quick(*request), NOW)).count();
+
+    assert_eq!((kept, then), (64, 64));
+}
+
+#[test]
 fn an_answer_that_came_late_is_remembered_longer_than_those_before_it() {
     let mut arbiter = Arbiter::default();
     let slow = application(1, 255, Power::Off, 2);
