@@ -147,3 +147,54 @@ fn explain_tells_with_which_keys_a_guest_has_to_sign() {
     assert!(told(Action::Off).rule.contains("signed with key all ("), "{:?}", told(Action::Off));
     assert!(!policy.explain(&domain("web2"), Action::Off, &domain("web1")).rule.contains("signed"));
 }
+
+#[test]
+fn what_is_listed_is_told_as_it_was_written() {
+    let uuid = domain("web9").uuid;
+    let rules = format!(
+        "\n[[signed]]\nfrom = ['*', 'cluster:web', '{uuid}', 'web1']\nkeys = [{{ id = 'look', file = 'k.key', \
+         actions = ['status', 'off'] }}, {{ id = 'lost', file = 'no.key' }}]\n"
+    );
+    let dir = directory(&rules, SECRET, 0o600);
+    let policy = loaded(&dir).policy;
+
+    let [rule] = policy.key_rules() else { panic!("{:?}", policy.key_rules()) };
+    let [look, lost] = rule.keys() else { panic!("{:?}", rule.keys()) };
+
+    assert!(policy.has_keys());
+    assert_eq!(rule.from(), ["*", "cluster:web", &uuid.to_string(), "web1"]);
+    assert!(rule.place().ends_with("rules.toml:2"), "{}", rule.place());
+    assert_eq!(
+        (look.id().as_str(), look.actions(), look.is_usable()),
+        ("look", &[Action::Status, Action::Off][..], true)
+    );
+    assert_eq!((look.file(), lost.file()), (&*dir.path().join("k.key"), &*dir.path().join("no.key")));
+    assert_eq!((lost.actions(), lost.is_usable()), (&Action::ALL[..], false));
+}
+
+#[test]
+fn a_key_counts_by_its_name_and_its_file() {
+    let rules = "[[signed]]\nfrom = ['web1']\nkeys = [{ id = 'one', file = 'k.key' }, { id = 'two', file = 'k.key' }]\n";
+    let dir = directory(rules, SECRET, 0o600);
+    let policy = loaded(&dir).policy;
+    let may = |id: &str, file: &str| {
+        let signer = Signer { id: id.parse().unwrap(), file: dir.path().join(file) };
+        policy.check_signature(&domain("web1"), Action::Off, Some(&signer)).map_err(|refusal| refusal.reason)
+    };
+
+    assert_eq!([may("one", "k.key"), may("two", "k.key")], [Ok(()); 2]);
+    assert_eq!(may("one", "other.key"), Err(Reason::BadSignature), "another key of that name");
+    assert_eq!(may("three", "k.key"), Err(Reason::BadSignature), "it is not listed by this name");
+}
+
+#[test]
+fn the_longest_key_may_have_a_line_ending_and_nothing_behind_it_and_no_more_is_read() {
+    let longest = [b'x'; 4096];
+    let with =
+        |ending: &[u8]| loaded(&directory(RULES, &[&longest[..], ending].concat(), 0o600)).problems.len();
+    let long = directory(RULES, &[b'x'; 10_000], 0o600);
+
+    assert_eq!([with(b""), with(b"\n"), with(b"\r\n")], [0; 3]);
+    assert_eq!([with(b"x"), with(b"\r\nx")], [1; 2]);
+    assert_eq!(crate::policy::key_file::content(&long.path().join("k.key")).unwrap().len(), 4099);
+}

@@ -255,3 +255,88 @@ fn thirty_two_hex_digits_are_a_name_and_only_hyphens_make_a_uuid() {
     assert!(!to(&digits).decide(&by_name, Action::Off, &by_uuid).allowed);
     assert!(to(by_name.name.as_str()).decide(&by_uuid, Action::Off, &by_name).allowed);
 }
+
+/// A peer on a legacy network, in this cluster.
+fn peer(cluster: &str) -> Caller {
+    Caller::Peer(crate::identity::Peer::new(
+        "10.0.0.7".parse().unwrap(),
+        cluster.into(),
+        crate::identity::Dialect::Tcp,
+    ))
+}
+
+#[tokio::test]
+async fn a_caller_in_a_legacy_dialect_is_its_domain_or_what_the_administrator_wrote_of_its_address() {
+    let (web1, inventory) = guest_among(&[("web1", "web"), ("web2", "web"), ("db1", "db")]).await;
+    let (guest, peer) = (Caller::Guest(web1), peer("db"));
+    let may = |caller: &Caller, name: &str, inventory: &Inventory| {
+        Policy::default().target_for(caller, Action::Off, &name.parse().unwrap(), inventory).is_ok()
+    };
+
+    assert!(may(&guest, "web2", &inventory) && !may(&guest, "db1", &inventory));
+    assert!(may(&peer, "db1", &inventory) && !may(&peer, "web2", &inventory));
+    assert!(Source::of(&guest, &inventory).is_some() && Source::of(&peer, &inventory).is_some());
+    assert!(Source::of(&guest, &Inventory::default()).is_none());
+}
+
+#[test]
+fn a_rule_about_everybody_denies_peers_and_allows_them_nothing_and_one_about_a_cluster_fits_its_peers() {
+    let db1 = domain("db1", Some("db"));
+    let may = |text: &str, cluster: &str| {
+        let policy = policy(text);
+        let decision = policy.decide_for(Source::Network(cluster), Action::Off, &db1);
+        assert_eq!(policy.allows(Source::Network(cluster), Action::Off, &db1), decision.allowed);
+        decision.allowed
+    };
+
+    assert!(!may("[[allow]]\nfrom = ['*']\nto = ['*']\n", "web"));
+    assert!(may("# none\n", "db") && !may("[[deny]]\nfrom = ['*']\nto = ['*']\n", "db"));
+    let of_web = "[[allow]]\nfrom = ['cluster:web']\nto = ['*']\n";
+    assert!(may(of_web, "web") && !may(of_web, "ops"));
+    let by_name = format!("[[allow]]\nfrom = ['web', '{}']\nto = ['*']\n", db1.uuid);
+    assert!(!may(&by_name, "web"));
+}
+
+#[test]
+fn rules_that_hold_make_a_directory_that_is_gone_a_mistake() {
+    let (dir, gone) = (tempfile::tempdir().unwrap(), std::path::Path::new("/nonexistent/policy.d"));
+    fs::write(dir.path().join("10.toml"), "[[allow]]\nfrom = ['a']\nto = ['b']\n").unwrap();
+
+    let after_none = Policy::default().load_after(dir.path());
+    assert_eq!(after_none.problems, []);
+    assert!(after_none.policy.decide(&domain("a", None), Action::Off, &domain("b", None)).allowed);
+    assert_eq!(after_none.policy.load_after(gone).problems.len(), 1);
+    assert_eq!(Policy::default().load_after(gone).problems, []);
+}
+
+#[test]
+fn a_policy_is_empty_only_without_rules_without_keys_and_unless_it_is_closed() {
+    let keys = "[[signed]]\nfrom = ['a']\nkeys = []\n";
+    let closed = loaded(&[("10.toml", "")]).policy;
+
+    assert!(Policy::default().is_empty());
+    assert!(!policy("[[allow]]\nfrom = ['a']\nto = ['b']\n").is_empty());
+    assert!(!closed.is_empty() && closed.closed.is_some());
+    let policy = Policy { key_rules: policy(keys).key_rules, ..Policy::default() };
+    assert!(!policy.is_empty() && policy.has_keys() && !Policy::default().has_keys());
+}
+
+#[tokio::test]
+async fn whether_a_guest_has_to_sign_and_what_can_be_told_is_decided_before_anything_else() {
+    let (web1, all) = guest_among(&[("web1", "web"), ("web2", "web")]).await;
+    let signed = policy("[[signed]]\nfrom = ['web1']\nkeys = []\n");
+    let (unsigned, none) = (Policy::default(), Inventory::default());
+    let reason = |asked: Result<(), Refusal>| asked.err().map(|refusal| refusal.reason);
+
+    for action in Action::ALL {
+        let untold = (action == Action::List).then_some(Reason::Busy);
+        assert_eq!(reason(unsigned.may_ask(&web1, action, &all)), None, "{action}");
+        assert_eq!(reason(unsigned.may_ask(&web1, action, &none)), untold, "{action}");
+        assert_eq!(reason(signed.may_ask(&web1, action, &all)), Some(Reason::BadSignature), "{action}");
+        assert_eq!(reason(signed.may_ask(&web1, action, &none)), Some(Reason::Busy), "{action}");
+        let caller = Caller::Guest(web1.clone());
+        assert_eq!(reason(signed.may_call(&caller, action, &all)), Some(Reason::BadSignature), "{action}");
+        assert_eq!(reason(signed.may_call(&peer("web"), action, &all)), None, "{action}");
+        assert_eq!(reason(signed.may_call(&peer("web"), action, &none)), untold, "{action}");
+    }
+}
