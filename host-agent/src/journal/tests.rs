@@ -344,6 +344,19 @@ fn a_journal_that_is_behind_says_so_until_it_has_caught_up() {
 }
 
 #[test]
+fn who_is_elsewhere_is_known_again_after_a_restart_until_it_is_back() {
+    let (disk, [one, other]) = (Disk::default(), [5, 6].map(Uuid::from_u128));
+    let mut journal = disk.journal();
+
+    journal.are_elsewhere(&[one, other].into());
+    assert_eq!(disk.journal().elsewhere(), &[one, other].into());
+    journal.are_elsewhere(&[other].into());
+
+    assert_eq!(journal.elsewhere(), &[other].into());
+    assert_eq!(disk.journal().elsewhere(), &[other].into());
+}
+
+#[test]
 fn a_journal_keeps_an_end_as_long_as_its_asker_may_ask_again() {
     let disk = Disk::default();
     let mut journal = disk.journal();
