@@ -80,6 +80,7 @@ struct Entry {
     power: Power,
     /// The order that it began or joined.
     order: OrderNumber,
+    /// Until when it may be asked again.
     until: Duration,
     answer: Answer,
 }

@@ -79,17 +79,11 @@ impl Table {
 
 /// The sixth field, and the rest of the line after the seventh: a path may have blanks in it, as a domain's name may.
 fn state_and_path(line: &str) -> Option<(&str, &str)> {
-    let next = |rest: &mut &'_ str| -> Option<()> {
-        *rest = rest.trim_start().split_once(' ')?.1;
-        Some(())
-    };
-    let mut rest = line;
-    for _ in 0..5 {
-        next(&mut rest)?;
+    let (mut fields, mut rest) = ([""; 7], line);
+    for field in &mut fields {
+        (*field, rest) = rest.trim_start().split_once(' ')?;
     }
-    let state = rest.trim_start().split_once(' ')?.0;
-    next(&mut rest)?;
-    next(&mut rest)?;
+    let [.., state, _inode] = fields;
     Some((state, rest))
 }
 
