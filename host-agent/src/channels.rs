@@ -188,26 +188,15 @@ impl Channels {
             return; // whose the others are is not known yet
         }
         let Ok(files) = Files::swept(guests_dir, |uuid| followed.at_the_door(uuid).is_some()) else { return };
-        let mut without = Vec::new();
         for one in self.tended.values_mut().flatten().filter(|one| one.has_lost_its_file(&files, agent)) {
-            tracing::warn!(path = %one.door.spec.path.display(), "the socket's file is gone: making it anew");
             match &one.by {
-                Tender::Lobby(seat) => {
-                    drop(self.lobby.leave(*seat));
-                    without.push(one.door.clone());
-                }
-                Tender::Task(task) => {
-                    task.abort();
-                    *one = Tended::begin(one.door.clone(), None, agent, tasks);
-                }
-                Tender::Maker(_) => {}
+                Tender::Lobby(seat) => drop(self.lobby.leave(*seat)),
+                Tender::Task(task) => task.abort(),
+                Tender::Maker(_) => continue, // it is just being made
             }
+            tracing::warn!(path = %one.door.spec.path.display(), "the socket's file is gone: making it anew");
+            *one = Tended::begin(one.door.clone(), None, agent, tasks);
         }
-        for door in &without {
-            let of_domain = self.tended.get_mut(&door.domain);
-            of_domain.into_iter().for_each(|tended| tended.retain(|one| !Arc::ptr_eq(&one.door, door)));
-        }
-        self.make(&without, tasks);
     }
 }
 

@@ -3,8 +3,8 @@
 //! In:  orders that are about to act, and how they end. Out: the same again, after the agent was killed at any moment.
 //!
 //! Invariant: an order is written down before it acts, its verdict before anybody hears it. The file is as long as what
-//! happened in the last [`VERDICT_KEPT`], or may still be asked about, never longer than what is read at the next start, and a torn end costs its last line
-//! and no more.
+//! happened in the last [`VERDICT_KEPT`], or may still be asked about, never longer than what is read at the next start, and a torn
+//! end costs its last line and no more.
 
 mod file;
 mod record;
